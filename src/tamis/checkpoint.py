@@ -1,0 +1,107 @@
+"""States on disk: tensors as safetensors, the rest as JSON, hashes of both, no pickle.
+
+A checkpoint is a folder, written under a temporary name, flushed and renamed: it is there as a whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tamis.files import replace_json, sync_file, sync_folder
+
+_TENSOR, _PAIRS = "tensor:", "pairs:"
+
+
+class DamagedCheckpoint(ValueError):
+    """A file of a checkpoint is missing or is not what was written."""
+
+
+def flatten(state: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
+    """Turn nested dicts and lists with tensors into plain JSON; the tensors are put into `tensors` by name.
+
+    Raises:
+        TypeError: a value that is neither plain data nor a tensor.
+    """
+    if isinstance(state, Tensor):
+        tensors[name] = state.detach().cpu().contiguous().clone()
+        return {_TENSOR: name}
+    if isinstance(state, dict):
+        pairs = [[key, flatten(value, tensors, f"{name}/{key}")] for key, value in state.items()]
+        return dict(pairs) if all(isinstance(key, str) for key in state) else {_PAIRS: pairs}
+    if isinstance(state, list | tuple):
+        return [flatten(value, tensors, f"{name}/{place}") for place, value in enumerate(state)]
+    if state is None or isinstance(state, bool | int | float | str):
+        return state
+    raise TypeError(f"state {name} must be tensors, numbers, texts, lists or dicts, got {type(state).__name__}")
+
+
+def unflatten(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `flatten`; tuples come back as lists."""
+    if isinstance(plain, list):
+        return [unflatten(value, tensors) for value in plain]
+    if not isinstance(plain, dict):
+        return plain
+    if set(plain) == {_TENSOR}:
+        return tensors[plain[_TENSOR]]
+    if set(plain) == {_PAIRS}:
+        return {key: unflatten(value, tensors) for key, value in plain[_PAIRS]}
+    return {key: unflatten(value, tensors) for key, value in plain.items()}
+
+
+def save_checkpoint(folder: Path, model: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint as a new folder.
+
+    Args:
+        folder: its final place; one that is already there is replaced.
+        model: the model's state dict, in a file of its own that any tool can read.
+        state: everything else, nested.
+    """
+    temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors: dict[str, Tensor] = {}
+    plain = flatten(state, tensors)
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.items()}
+    save_file(weights, temporary / "model.safetensors")
+    save_file(tensors, temporary / "state.safetensors")
+    replace_json(temporary / "state.json", plain)
+    for name in ("model.safetensors", "state.safetensors"):
+        sync_file(temporary / name)
+    hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+    replace_json(temporary / "manifest.json", hashes)
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    sync_folder(folder.parent)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint after checking every file against its hash.
+
+    Returns:
+        The model's state dict and the rest, on the CPU.
+
+    Raises:
+        DamagedCheckpoint: a file is missing or altered; the message names it.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise DamagedCheckpoint(f"checkpoint {folder} must hold manifest.json, got none; use an older checkpoint")
+    for name, expected in json.loads(manifest.read_text()).items():
+        path = folder / name
+        if not path.is_file() or _sha256(path) != expected:
+            raise DamagedCheckpoint(f"checkpoint file {path} is missing or altered; use an older checkpoint")
+    tensors = load_file(folder / "state.safetensors")
+    state = unflatten(json.loads((folder / "state.json").read_text()), tensors)
+    return load_file(folder / "model.safetensors"), state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,171 @@
+"""Open a data set of labelled images, whatever its layout."""
+
+from pathlib import Path
+from typing import Literal, TypeVar, get_args, overload
+
+import torch
+from torch import Tensor
+
+from tamis.data.archive import is_archive, read_archive
+from tamis.data.augment import ResizedCrop
+from tamis.data.cifar import find_cifar, read_cifar
+from tamis.data.folder import Split, image_names, is_webvision, read_folder, read_webvision
+from tamis.data.idx import find_idx, read_idx
+from tamis.data.images import FileImages, MemoryImages
+from tamis.data.parquet import find_parquet, read_parquet
+from tamis.data.table import read_table
+from tamis.moment import uniforms
+
+Images = MemoryImages | FileImages
+_Source = TypeVar("_Source", MemoryImages, FileImages)
+
+LAYOUTS = (
+    "<class>/, train/<class>/, CIFAR's files, idx files, WebVision's info/, *train*.parquet; "
+    "or a file: tar, zip, .parquet, .csv"
+)
+
+
+@overload
+def open_images(path: str | Path, split: Literal["train"] = ..., *, size: int = ..., workers: int = ...) -> Images: ...
+@overload
+def open_images(path: str | Path, split: Split, *, size: int = ..., workers: int = ...) -> Images | None: ...
+def open_images(path: str | Path, split: Split = "train", *, size: int = 224, workers: int = 0) -> Images | None:
+    """Open one split of a data set; what is there decides how it is read.
+
+    Images of one size up to 64 pixels are held in memory; others are decoded when they are needed. To train and to
+    validate use `open_splits`, which treats both splits alike.
+
+    Args:
+        path: a folder or a file.
+        split: "train" or "validation".
+        size: side in pixels of what the model gets, for images that are not held in memory.
+        workers: processes that decode such images.
+
+    Returns:
+        The source, or None if the data set has no validation split.
+
+    Raises:
+        ValueError: no known layout is found there, or its files are wrong; one line that says what and where.
+    """
+    source = _read(Path(path), split)
+    if source is None:
+        return None
+    return _in_memory(source) or _from_files(source, size, workers)
+
+
+def open_splits(path: str | Path, *, size: int = 224, workers: int = 0) -> tuple[Images, Images | None]:
+    """Open the training and the validation split so that they fit each other.
+
+    Both are held in memory, if the images of both are small and of one size, or neither; the validation images are
+    normalised with the mean and std of the training images. The arguments are those of `open_images`.
+
+    Returns:
+        The training split, and the validation split or None.
+
+    Raises:
+        ValueError: as `open_images`; or the splits differ in their classes.
+    """
+    train, validation = _read(Path(path), "train"), _read(Path(path), "validation")
+    if validation is None:
+        return open_images(path, "train", size=size, workers=workers), None
+    if train.class_names != validation.class_names:
+        raise ValueError(
+            f"splits must have the same classes, got {len(train.class_names)} for training and "
+            f"{len(validation.class_names)} for validation in {str(path)!r}; correct the class names"
+        )
+    small = _in_memory(train)
+    small_validation = _in_memory(validation) if small else None
+    if small and small_validation and small.images.shape[1:] == small_validation.images.shape[1:]:
+        return small, small_validation.with_scale(small.mean, small.std)
+    return _from_files(train, size, workers), _from_files(validation, size, workers)
+
+
+def _in_memory(source: Images) -> MemoryImages | None:
+    return source if isinstance(source, MemoryImages) else source.in_memory()
+
+
+def _from_files(source: Images, size: int, workers: int) -> Images:
+    if isinstance(source, MemoryImages):
+        return source
+    return source.with_augmentation(ResizedCrop(size)).with_workers(workers)
+
+
+def hold_out(source: _Source, ratio: float, seed: int) -> tuple[_Source, _Source]:
+    """Split a source in two with the same mixture of classes; the same for the same labels, ratio and seed.
+
+    The classes in turn give round(ratio * samples so far) - what was given before, so that the whole is right too;
+    every class keeps at least one training sample. Which samples go is drawn by a hash of their positions.
+
+    Args:
+        source: what to split; both parts keep its mean and std.
+        ratio: share of the validation part, in (0, 1).
+        seed: draws another split.
+
+    Returns:
+        The training part and the validation part, each in the source's order.
+
+    Raises:
+        ValueError: ratio is outside (0, 1), or the validation part would be empty.
+    """
+    chosen = held_out(source.labels, ratio, seed)
+    return source.select((~chosen).nonzero().flatten()), source.select(chosen.nonzero().flatten())
+
+
+def held_out(labels: Tensor, ratio: float, seed: int) -> Tensor:
+    """Which samples `hold_out` takes away for validation: bool (n,) for labels int64 (n,)."""
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio must be in (0, 1), got {ratio!r}")
+    draw = uniforms(seed, 0, torch.arange(len(labels)), "hold_out", 1)[:, 0]
+    shuffled = draw.argsort(stable=True)
+    order = shuffled[labels[shuffled].argsort(stable=True)]
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    before = 0
+    for members in order.split(torch.bincount(labels).tolist()):
+        count = round(ratio * (before + len(members))) - round(ratio * before)
+        chosen[members[: min(count, len(members) - 1)]] = True
+        before += len(members)
+    if not chosen.any():
+        raise ValueError(f"ratio must leave a sample for validation, got {ratio!r} of {len(labels)} samples; raise it")
+    return chosen
+
+
+@overload
+def _read(path: Path, split: Literal["train"]) -> Images: ...
+@overload
+def _read(path: Path, split: Split) -> Images | None: ...
+def _read(path: Path, split: Split) -> Images | None:
+    if split not in get_args(Split):
+        raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
+    if not path.exists():
+        raise ValueError(f"data must be a folder or a file, got {str(path)!r}, which does not exist")
+    source = _read_folder(path, split) if path.is_dir() else _read_file(path, split)
+    if source is None and split == "train":
+        raise ValueError(f"data must have a training split, got none in {str(path)!r}; call its folder or file train")
+    return source
+
+
+def _read_file(path: Path, split: Split) -> Images | None:
+    if path.suffix.lower() == ".csv":
+        return read_table(path, split)
+    if path.suffix.lower() == ".parquet":
+        return read_parquet(path, split)
+    if is_archive(path):
+        return read_archive(path, split)
+    raise ValueError(f"data must be one of {LAYOUTS}, got the file {str(path)!r}")
+
+
+def _read_folder(path: Path, split: Split) -> Images | None:
+    cifar, idx = find_cifar(path), find_idx(path)
+    if cifar:
+        return read_cifar(cifar, split)
+    if idx:
+        return read_idx(idx, split)
+    if is_webvision(path):
+        return read_webvision(path, split)
+    if find_parquet(path, "train"):
+        return read_parquet(path, split)
+    if next(image_names(path), None) is None:
+        found = sorted(entry.name for entry in path.iterdir())
+        listed = ", ".join(map(repr, found[:5])) + (", ..." if len(found) > 5 else "") if found else "nothing"
+        raise ValueError(f"data must be one of {LAYOUTS}, got no image in {str(path)!r}, which holds {listed}")
+    return read_folder(path, split)

@@ -1,0 +1,158 @@
+"""Methods: names for compositions of rules and scores. A paper is one row of the table below."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tamis.rules import DropHard, InfoBatch, RandomSubset, Rule, SelfPaced, Uniform
+from tamis.temperature import DataParameters, LazySGD
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a training does with the scores of its samples.
+
+    Attributes:
+        rule: what is shown, and with which weight.
+        score: what the ledger records of each visit: the "loss", or the "log_sigma" of the sample.
+        learn_until: progress at which data parameters stop being learned and used; 1 = never.
+    """
+
+    rule: Rule = Uniform()
+    score: Literal["loss", "log_sigma"] = "loss"
+    learn_until: float = 1.0
+
+
+def uniform() -> Method:
+    """Ordinary training: every sample, every epoch."""
+    return Method()
+
+
+def random_subset(ratio: float = 0.5) -> Method:
+    """A new random subset in every epoch: the baseline of equal cost."""
+    return Method(RandomSubset(ratio))
+
+
+def infobatch(ratio: float = 0.5, delta: float = 0.875) -> Method:
+    """InfoBatch (Qin et al. 2024)."""
+    return Method(InfoBatch(ratio, delta))
+
+
+def self_paced(kind: Literal["hard", "linear", "log", "mixture"] = "hard") -> Method:
+    """Self-paced learning (Kumar et al. 2010; soft weights of Jiang et al. 2014)."""
+    return Method(SelfPaced(kind=kind))
+
+
+def sigma_drop(start: float = 1 / 3) -> Method:
+    """Learn sigma first; from `start` on, train without it on what lies below Otsu's threshold of log sigma."""
+    return Method(DropHard("otsu", start), score="log_sigma", learn_until=start)
+
+
+def loss_drop(start: float = 1 / 3) -> Method:
+    """The control of `sigma_drop`: the same threshold, on the latest loss."""
+    return Method(DropHard("otsu", start))
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "uniform": uniform,
+    "random": random_subset,
+    "infobatch": infobatch,
+    "self-paced": self_paced,
+    "sigma-drop": sigma_drop,
+    "loss-drop": loss_drop,
+}
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """How data parameters are learned.
+
+    Attributes:
+        kind: sigma of the "class", of the "instance", or "joint", the sum of both.
+        class_lr: learning rate of log sigma of the classes, for the mean loss of a batch (section 3.1: 0.1).
+        class_decay: weight decay of the class rows (section 3.1: 5e-4).
+        instance_rate: learning rate of log sigma of a sample for *its own* loss, so that it does not depend on
+            the batch
+            size; the paper's rate for the mean loss of a batch of b is b times as high. None derives it from the
+            number of epochs.
+        instance_decay: weight decay of the instance rows.
+        momentum: of both; it is a memory over visits of a row.
+        schedule: "linear" lets both rates fall to 0 over the training, "constant" keeps them (as the paper does).
+        decay: see `LazySGD`.
+        clamp: "touched" keeps sigma of the touched rows in [min(1/20, start), 20], "published" all rows in
+            [1/20, 20] after
+            every step, "none" leaves them free.
+    """
+
+    kind: Literal["class", "instance", "joint"] = "instance"
+    class_lr: float = 0.1
+    class_decay: float = 5e-4
+    instance_rate: float | None = None
+    instance_decay: float = 0.0
+    momentum: float = 0.9
+    schedule: Literal["constant", "linear"] = "linear"
+    decay: Literal["per_member", "per_row"] = "per_member"
+    clamp: Literal["touched", "published", "none"] = "touched"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("class", "instance", "joint"):
+            raise ValueError(f'kind must be "class", "instance" or "joint", got {self.kind!r}')
+        if self.clamp not in ("touched", "published", "none"):
+            raise ValueError(f'clamp must be "touched", "published" or "none", got {self.clamp!r}')
+
+    def rate(self, epochs: int) -> float:
+        """The instance rate: the given one, or the default for a training of so many epochs."""
+        return default_instance_rate(epochs) if self.instance_rate is None else self.instance_rate
+
+    def rows(self, classes: int, samples: int) -> DataParameters:
+        """Fresh data parameters of this kind."""
+        return DataParameters(
+            classes=None if self.kind == "instance" else classes,
+            samples=None if self.kind == "class" else samples,
+        )
+
+    def optimizer(self, rows: DataParameters, epochs: int, batch_size: int) -> LazySGD:
+        """The optimiser of the rows, one group for each table, for the mean loss of batches of `batch_size`."""
+        groups = []
+        if rows.log_sigma_class is not None:
+            table = rows.log_sigma_class
+            groups.append({"params": [table], "lr": self.class_lr, "weight_decay": self.class_decay})
+        if rows.log_sigma_instance is not None:
+            table = rows.log_sigma_instance
+            lr = self.rate(epochs) * batch_size
+            groups.append({"params": [table], "lr": lr, "weight_decay": self.instance_decay})
+        for group in groups:
+            start = float(group["params"][0][0].detach())
+            bounds = (min(-math.log(20), start), math.log(20))
+            group["clamp"] = {"touched": bounds, "published": "published", "none": None}[self.clamp]
+        return LazySGD(groups, momentum=self.momentum, decay=self.decay)
+
+
+def default_instance_rate(epochs: int) -> float:
+    """The default instance rate: a sample is seen once an epoch, so fewer epochs need a higher rate."""
+    return 4.5 / epochs
+
+
+# The paper's rates are for the mean loss of a batch (128 for CIFAR, 256 for ImageNet): divided by it here.
+PRESETS: dict[str, Temperature] = {
+    "default": Temperature(),
+    "paper": Temperature(instance_rate=0.2 / 128, schedule="constant", clamp="none"),
+    "published": Temperature(instance_rate=0.2 / 128, schedule="constant", clamp="published"),
+    "paper-imagenet": Temperature(
+        kind="joint",
+        class_decay=1e-4,
+        instance_rate=0.8 / 256,
+        instance_decay=1e-4,
+        schedule="constant",
+        clamp="none",
+    ),
+    "published-imagenet": Temperature(
+        kind="joint",
+        class_decay=1e-4,
+        instance_rate=0.8 / 256,
+        instance_decay=1e-8,
+        schedule="constant",
+        clamp="published",
+    ),
+}

@@ -1,0 +1,80 @@
+"""Read a model's weights from a local file; nothing is downloaded and no pickled code runs."""
+
+import pickle
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> None:
+    """Fill a model from a file with its state dict: `.safetensors`, or `.pt` / `.pth` read with weights_only.
+
+    Every tensor of the model must be in the file with its shape and the other way round, or nothing is kept.
+
+    Args:
+        model: filled in place.
+        path: the file.
+        new_head: leave the model's last layer with parameters as it is and do not read the file's: for other
+            classes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a state dict, or one that does not fit; names the missing, unexpected and differing
+            keys.
+    """
+    state = _read(Path(path))
+    own = model.state_dict()
+    head = _head(model) if new_head else set()
+    state = {key: value for key, value in state.items() if key not in head}
+    # Files from before torch 0.4.1 have no batch counters; they only matter to batch norm without a momentum.
+    missing = [key for key in own if key not in state and key not in head and not key.endswith(".num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    differing = [
+        f"{key} {tuple(value.shape)} for {tuple(own[key].shape)}"
+        for key, value in state.items()
+        if key in own and value.shape != own[key].shape
+    ]
+    if missing or unexpected or differing:
+        raise ValueError(
+            f"weights must fit the model, got {str(path)!r} with missing: {_some(missing)}; unexpected: "
+            f"{_some(unexpected)}; other shapes: {_some(differing)}; use new_head=True if only the last layer differs"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"weights must be an existing file, got {str(path)!r}; nothing is downloaded")
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise ValueError(f"weights must be a .safetensors, .pt or .pth file, got {str(path)!r}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"weights must be tensors only, got {str(path)!r} ({str(error).splitlines()[0]}); "
+            f"save model.state_dict() with safetensors.torch.save_file"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        found = _some([str(key) for key in state]) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(
+            f"weights must be a state dict, names to tensors, got {str(path)!r} with {found}; "
+            f"save model.state_dict() alone"
+        )
+    return state
+
+
+def _head(model: nn.Module) -> set[str]:
+    """The keys of the last module that has tensors of its own."""
+    key = list(dict(model.named_parameters()))[-1]
+    prefix = key.rpartition(".")[0]
+    return {key for key in model.state_dict() if key.rpartition(".")[0] == prefix}
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more

@@ -1,0 +1,157 @@
+"""Configurations: plain data, without torch, so that `tamis --help` answers at once."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of `tamis train`.
+
+    Attributes:
+        data: images with labels: a folder with a subfolder for each class (with or without train/ and val/), an
+            archive of one,
+            CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label.
+        out: run folder; by default runs/ and a name made from data, method and seed. The same command again
+            goes on there.
+        validation: a data set to judge by; by default the one that comes with the data, else a part that is held out.
+        hold_out: share of the training images that is held out where there is no validation set, in (0, 1).
+        model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide, wrn-28-10 (any depth
+            and width),
+            any torchvision classifier, timm:NAME, or your own module:callable.
+        weights: file with weights to start from (.safetensors or .pt); nothing is ever downloaded.
+        new_head: take the weights without the last layer, for other classes than they were trained on.
+        method: uniform, random, infobatch, self-paced, sigma-drop or loss-drop.
+        ratio: share of the samples that random shows, or that InfoBatch hides of the easy ones, in (0, 1).
+        start: progress at which sigma-drop and loss-drop begin to drop, in (0, 1).
+        exclude: file with a key in each line (or a CSV with a column key, such as suspects.csv) of samples to
+            leave out.
+        data_parameters: learn a temperature for each class, each instance, both (joint) or none.
+        preset: settings of the data parameters: default, paper, published, paper-imagenet or published-imagenet.
+        instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
+        instance_decay: weight decay of log sigma of the samples.
+        epochs: passes over what the method shows.
+        batch_size: samples of a step.
+        accumulate: split each batch into this many pieces to save memory.
+        optimizer: a name in torch.optim, such as SGD, AdamW, RMSprop.
+        lr: learning rate.
+        momentum: momentum of SGD (with Nesterov's form) and RMSprop.
+        weight_decay: weight decay of the model.
+        schedule: course of the learning rate over the training: triangle, cosine, linear, steps (x 0.1 at 30,
+            60, 90 %) or flat.
+        flip: mirror training images at random.
+        crop: shift small training images by up to so many pixels.
+        image_size: side in pixels that large images are cropped to.
+        amp: autocast: none, bf16 or fp16.
+        channels_last: use the channels-last memory format.
+        compile: use torch.compile.
+        device: auto, cpu, cuda, cuda:1, mps.
+        threads: threads of torch on the CPU; 0 = its own choice.
+        workers: processes that decode images.
+        noise: make labels wrong, to try a method out: symmetric, permute, asymmetric, random, or a CIFAR-N file
+            (.npz).
+        noise_ratio: share of the labels that the noise redraws, in [0, 1].
+        noise_name: which labels of a CIFAR-N file.
+        oracle: train only on the samples whose labels the noise left right: what a perfect method would do.
+        calibrate: fit a temperature on the validation images after training, and report the calibration error.
+        history: keep the loss, margin and sigma of each sample in every epoch; needed for the report's lists.
+        report: write the report.
+        seed: decides everything random.
+    """
+
+    data: Path
+    out: Path | None = None
+    validation: Path | None = None
+    hold_out: float = 0.1
+    model: str = "auto"
+    weights: Path | None = None
+    new_head: bool = False
+    method: Literal["uniform", "random", "infobatch", "self-paced", "sigma-drop", "loss-drop"] = "uniform"
+    ratio: float = 0.5
+    start: float | None = None
+    exclude: Path | None = None
+    data_parameters: Literal["none", "class", "instance", "joint"] = "none"
+    preset: Literal["default", "paper", "published", "paper-imagenet", "published-imagenet"] = "default"
+    instance_rate: float | None = None
+    instance_decay: float | None = None
+    epochs: int = 30
+    batch_size: int = 128
+    accumulate: int = 1
+    optimizer: str = "SGD"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["triangle", "cosine", "linear", "steps", "flat"] = "triangle"
+    flip: bool = True
+    crop: int = 0
+    image_size: int = 224
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    channels_last: bool = False
+    compile: bool = False
+    device: str = "auto"
+    threads: int = 0
+    workers: int = 2
+    noise: str = "none"
+    noise_ratio: float = 0.4
+    noise_name: str = "worse_label"
+    oracle: bool = False
+    calibrate: bool = True
+    history: bool = True
+    report: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "image_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        for name, low, high in (("hold_out", 0, 1), ("ratio", 0, 1)):
+            if not low < getattr(self, name) < high:
+                raise ValueError(f"{name} must be in ({low}, {high}), got {getattr(self, name)!r}")
+        if not 0 <= self.noise_ratio <= 1:
+            raise ValueError(f"noise_ratio must be in [0, 1], got {self.noise_ratio!r}")
+        if self.oracle and self.noise == "none":
+            raise ValueError("oracle must come with noise, got none; without it no label is known to be wrong")
+        if self.method == "sigma-drop" and self.data_parameters in ("none", "class"):
+            raise ValueError(
+                f"data_parameters must be instance or joint for sigma-drop, got {self.data_parameters!r}; "
+                "add --data-parameters instance"
+            )
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON: what run.json keeps and what resuming compares."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        if self.out is not None:
+            return self.out
+        parts = [self.data.resolve().name.split(".")[0], self.method]
+        parts += [self.data_parameters] * (self.data_parameters != "none") + ["oracle"] * self.oracle
+        return Path("runs") / "-".join([*parts, f"seed{self.seed}"])
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Settings of `tamis score`.
+
+    Attributes:
+        runs: run folders whose models score; the scores of several are averaged.
+        data: score these images instead of the training images of the first run.
+        scores: which scores: loss, margin, entropy, el2n, grand (of the model); forgetting, aum (of the run's
+            history, for
+            its own training images only).
+        which: the checkpoint that scores, last or best.
+        out: the table, .parquet or .csv; by default scores.csv in the first run folder.
+        device: auto, cpu, cuda, cuda:1, mps.
+        batch_size: images of a step.
+    """
+
+    runs: list[Path]
+    data: Path | None = None
+    scores: list[str] = field(default_factory=lambda: ["loss", "margin", "entropy", "el2n"])
+    which: Literal["last", "best"] = "last"
+    out: Path | None = None
+    device: str = "auto"
+    batch_size: int = 256

@@ -1,0 +1,177 @@
+"""The page: everything of the run folder that a person wants to see, in one file that needs nothing else."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from tamis.files import replace_file
+from tamis.report import charts, tables
+from tamis.report.records import Record, read_record
+from tamis.report.suspicion import ranked_suspects
+from tamis.report.thumbnails import thumbnail_uri
+from tamis.report.verdict import verdict
+
+PICTURES = 24
+
+Thumbnails = Callable[[int], Image.Image]
+
+
+def write_report(
+    run: Path | Sequence[Path],
+    out: Path | None = None,
+    *,
+    thumbnails: Thumbnails | None = None,
+    names: Sequence[str] | None = None,
+) -> Path:
+    """Write one HTML page about a run, or about several runs side by side.
+
+    The labels (suspects, classes, sigma) are shown of one run: the first that learned a sigma, else the first. The
+    page needs no network and stays under 5 MB: beyond 20,000 samples its table holds the most suspicious 20,000.
+
+    Args:
+        run: a run folder, or several; they may still be training.
+        out: where to write; default `report.html` in the (first) run folder.
+        thumbnails: from an index in the shown run's training data to a picture; without it the suspects have none.
+        names: what to call the runs on the page; default the folders' names.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: no run, not one distinct name for each run, or no finished epoch in a run.
+        FileNotFoundError: a folder is not a run folder.
+    """
+    folders = [Path(run)] if isinstance(run, str | Path) else [Path(folder) for folder in run]
+    records = [read_record(folder, name) for folder, name in zip(folders, _names(folders, names), strict=True)]
+    focus = next((record for record in records if record.history.has_sigma), records[0])
+    page = render(records, focus, thumbnails)
+    target = Path(out) if out is not None else folders[0] / "report.html"
+    replace_file(target, page.encode("utf-8", "replace"))
+    return target
+
+
+def _names(folders: Sequence[Path], names: Sequence[str] | None) -> list[str]:
+    if not folders:
+        raise ValueError("run must name at least one run folder, got none; give the folder that `tamis train` wrote")
+    if names is None:
+        plain = [folder.resolve().name for folder in folders]
+        return plain if len(set(plain)) == len(plain) else [str(folder) for folder in folders]
+    if len(names) != len(folders) or len(set(names)) != len(names):
+        raise ValueError(f"names must be {len(folders)} different names, one for each run, got {list(names)!r}")
+    return list(names)
+
+
+def render(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None) -> str:
+    """The page's HTML; `focus` is the run whose labels are shown."""
+    environment = Environment(
+        loader=PackageLoader("tamis.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=tables.number, percent=tables.percent)
+    script = files("tamis.report").joinpath("table.js").read_text(encoding="utf-8")
+    style = files("tamis.report").joinpath("style.css").read_text(encoding="utf-8")
+    return environment.get_template("template.html.j2").render(
+        script=Markup(script),  # noqa: S704 - our own file
+        style=Markup(style),  # noqa: S704 - our own file
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        verdict=verdict(records, focus),
+        focus=focus,
+        records=records,
+        colours=charts.colours(records, focus),
+        results=tables.results(records),
+        facts=facts(focus),
+        training=charts.training_charts(records, focus),
+        labels=charts.label_charts(focus),
+        detection=focus.detection[-1] if focus.detection else None,
+        calibrated=any((record.result or {}).get("calibration") for record in records),
+        reproduce=[_reproduction(record, focus) for record in records],
+        notes=[f"{record.name}: {note}" for record in records for note in record.notes],
+        pictured=thumbnails is not None,
+        **_samples(focus, thumbnails),
+    )
+
+
+def _samples(focus: Record, thumbnails: Thumbnails | None) -> dict[str, Any]:
+    rows, suspect_note = tables.classes(focus)
+    content, embedded = tables.all_samples(focus)
+    return {
+        "suspects": _suspects(focus, thumbnails),
+        "classes": rows[: tables.CLASSES],
+        "class_count": len(rows),
+        "suspect_note": suspect_note,
+        "content": Markup(content),  # noqa: S704 - escaped by script_json
+        "embedded": embedded,
+    }
+
+
+def _suspects(record: Record, thumbnails: Thumbnails | None) -> list[dict[str, Any]]:
+    names = record.class_names
+    rows = []
+    for suspect in ranked_suspects(record.samples, record.history, PICTURES):
+        clean = suspect.clean_label
+        rows.append(
+            {
+                "key": suspect.key,
+                "picture": thumbnail_uri(suspect.index, thumbnails) if thumbnails else None,
+                "given": names[suspect.label],
+                "predicted": tables.DASH if suspect.predicted is None else names[suspect.predicted],
+                "score": tables.number(suspect.score),
+                "wrong": None if clean is None else clean != suspect.label,
+                "clean": None if clean is None else names[clean],
+            }
+        )
+    return rows
+
+
+def facts(record: Record) -> list[tuple[str, str]]:
+    """What the page's head says of data, method and machine."""
+    data, environment = (record.about.get(name) or {} for name in ("data", "environment"))
+    noise = data.get("noise")
+    labels = "as given"
+    if noise:
+        labels = f"{noise.get('kind')} noise"
+        if isinstance(noise.get("ratio"), int | float):
+            labels += f", {100 * noise['ratio']:.0f}\u00a0%"
+        if noise.get("changed") is not None:
+            labels += f" ({noise['changed']:,} changed)"
+    versions = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
+    machine = [str(environment[name]) for name in ("device", "processor", "platform") if environment.get(name)]
+    if environment.get("threads"):
+        machine.append(f"{environment['threads']} threads")
+    listed = [
+        ("Data", str(data.get("root") or tables.DASH)),
+        ("Samples", f"{len(record.samples):,} for training, {int(data.get('validation') or 0):,} for validation"),
+        ("Classes", f"{len(record.class_names):,}"),
+        ("Labels", labels),
+        ("Method", str(record.about.get("method") or tables.DASH)),
+        ("Epochs", f"{len(record.metrics)} of {record.config.get('epochs', len(record.metrics))}"),
+        ("Seed", str(record.config.get("seed", tables.DASH))),
+        ("Started", str(record.about.get("created") or tables.DASH).replace("T", " ")[:16] + " UTC"),
+        ("Versions", ", ".join([f"tamis {record.about.get('tamis', '?')}", *versions])),
+        ("Machine", ", ".join(machine) or tables.DASH),
+    ]
+    return listed
+
+
+def _reproduction(record: Record, focus: Record) -> dict[str, Any]:
+    config = record.config
+    if record is not focus:
+        config = {name: value for name, value in config.items() if focus.config.get(name, ...) != value}
+    environment = record.about.get("environment") or {}
+    return {
+        "name": record.name,
+        "command": str(record.about.get("command") or tables.DASH),
+        "commit": environment.get("commit"),
+        "config": {str(name): _shown(value) for name, value in config.items()},
+        "differs": record is not focus,
+    }
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,157 @@
+"""What stands in the page's tables, as plain numbers and texts; the template only lays it out."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tamis.report.records import Record
+from tamis.report.suspicion import ranking
+from tamis.report.verdict import percent
+
+ROWS = 20_000
+ROWS_BYTES = 3_200_000  # of the page's 5 MB
+CLASSES = 200
+DASH = "\u2013"  # for what is not known
+
+
+class ClassRow(NamedTuple):
+    """A class: samples labelled so, how many of them are suspects, accuracy when last shown."""
+
+    name: str
+    count: int
+    suspects: int
+    accuracy: str
+    wrong: int | None
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Three significant digits, thousands apart, a dash where unknown."""
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def seconds(value: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 5 s, 2 h 10 min."""
+    if not math.isfinite(value):
+        return DASH
+    if value < 60:
+        return f"{value:.1f}\u00a0s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}\u00a0h {minutes}\u00a0min" if hours else f"{minutes}\u00a0min {rest}\u00a0s"
+
+
+def results(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Last and best epoch, and the costs of each run."""
+    return [_result(record) for record in records]
+
+
+def _result(record: Record) -> dict[str, str]:
+    row, last, best = record.metrics[-1], record.last, record.best
+    costs = (record.result or {}).get("costs") or {}
+    seen = costs.get("samples_seen", row.get("samples_seen"))
+    full = costs.get("full_samples")
+    training = float(costs.get("seconds_training") or row.get("seconds") or math.nan)
+    unknown = math.isnan(best.accuracy)
+    return {
+        "name": record.name,
+        "method": str(record.about.get("method") or DASH),
+        "last": percent(last.accuracy),
+        "last_epoch": str(last.epoch + 1),
+        "best": percent(best.accuracy),
+        "best_epoch": DASH if unknown else str(best.epoch + 1),
+        "samples": f"{seen:,}" if seen is not None else DASH,
+        "of_full": percent(seen / full) if seen is not None and full else DASH,
+        "steps": f"{costs.get('steps', row.get('steps') or 0):,}",
+        "training": seconds(training),
+        "evaluation": seconds(float(costs.get("seconds_evaluation") or math.nan)),
+        "total": seconds(float(costs.get("seconds_total") or math.nan)),
+        "state": "finished" if record.result is not None else f"{len(record.metrics)} epochs so far",
+        **_calibration(record),
+    }
+
+
+def _calibration(record: Record) -> dict[str, str]:
+    found = (record.result or {}).get("calibration")
+    if not found:
+        return {"calibration": DASH, "temperature": ""}
+    before, after = (percent(float(found[name])) for name in ("ece_before", "ece_after"))
+    return {"calibration": f"{before} \u2192 {after}", "temperature": f"temperature {number(found['temperature'])}"}
+
+
+def classes(record: Record) -> tuple[list[ClassRow], str]:
+    """Rows by class, and what counts as a suspect.
+
+    A suspect is one of the (number of wrong labels) highest where that number is known, else one of the highest 5 %.
+    """
+    names, samples, history = record.class_names, record.samples, record.history
+    known = record.wrong_count
+    count = known or max(1, len(samples) // 20)
+    order = ranking(history.suspicion)[:count]
+    order = order[np.isfinite(history.suspicion[order])]
+    k = len(names)
+    label = samples.label
+    total = np.bincount(label, minlength=k)
+    suspicious = np.bincount(label[order], minlength=k)
+    shown = history.correct >= 0
+    right = np.bincount(label[shown], weights=history.correct[shown], minlength=k)
+    seen = np.bincount(label[shown], minlength=k)
+    wrong = None if samples.wrong is None else np.bincount(label[samples.wrong], minlength=k)
+    rows = [
+        ClassRow(
+            names[at],
+            int(total[at]),
+            int(suspicious[at]),
+            percent(right[at] / seen[at]) if seen[at] else DASH,
+            None if wrong is None else int(wrong[at]),
+        )
+        for at in np.argsort(-suspicious, kind="stable")
+    ]
+    note = f"the {len(order):,} highest by {history.measure}"
+    return rows, note + (", as many as are known to be wrong" if known else ", 5 % of all")
+
+
+def all_samples(record: Record) -> tuple[str, int]:
+    """Columnar JSON of the samples, most suspicious first, safe inside a script element; and how many rows it has.
+
+    At most 20,000 rows, and fewer if their keys are so long that the page would grow beyond its 5 MB.
+    """
+    order = ranking(record.history.suspicion)
+    count = min(ROWS, len(order))
+    text = _columns(record, order[:count])
+    while len(text) > ROWS_BYTES and count > 1:
+        count = max(1, int(count * ROWS_BYTES / len(text) * 0.95))
+        text = _columns(record, order[:count])
+    return text, count
+
+
+def _columns(record: Record, order: np.ndarray) -> str:
+    samples, history = record.samples, record.history
+    columns: dict[str, Any] = {
+        "key": samples.keys.take(order).to_pylist(),
+        "index": order.tolist(),
+        "label": samples.label[order].tolist(),
+        "predicted": history.predicted[order].tolist(),
+        "clean": None if samples.clean is None else samples.clean[order].tolist(),
+        "sigma": _rounded(history.sigma[order]) if history.has_sigma else None,
+        "loss": _rounded(history.mean_loss[order]),
+        "right": history.right[order].tolist(),
+        "shown": history.shown[order].tolist(),
+        "hidden": record.hidden.epochs[order].tolist() if record.hidden.reasons else None,
+    }
+    content = {"classes": record.class_names, "columns": {name: column for name, column in columns.items() if column is not None}}
+    return script_json(content)
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [float(f"{value:.3g}") if math.isfinite(value) else None for value in values.tolist()]
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, nor be read as JavaScript's line ends (ASCII only)."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

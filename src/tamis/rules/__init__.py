@@ -1,0 +1,31 @@
+"""Rules: (weight, score, moment) -> weight. Weight 0 hides a sample, any other value multiplies its loss.
+
+The laws, held by one test over every rule: a rule does not write to its input; the same input gives the same answer;
+weights are finite and >= 0; a hidden sample is never brought back; an unscored sample is never hidden (except by
+`Exclude` and `RandomSubset`, which do not look at scores). Ties between scores are broken by index.
+"""
+
+from tamis.rules.balance import Balanced
+from tamis.rules.chain import Chain, Rule, Uniform, chain, reasons
+from tamis.rules.drop import DropEasy, DropHard, Exclude, Prune
+from tamis.rules.infobatch import InfoBatch
+from tamis.rules.self_paced import SelfPaced
+from tamis.rules.subset import Easiest, Hardest, RandomSubset
+
+__all__ = [
+    "Balanced",
+    "Chain",
+    "DropEasy",
+    "DropHard",
+    "Easiest",
+    "Exclude",
+    "Hardest",
+    "InfoBatch",
+    "Prune",
+    "RandomSubset",
+    "Rule",
+    "SelfPaced",
+    "Uniform",
+    "chain",
+    "reasons",
+]

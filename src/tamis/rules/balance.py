@@ -1,0 +1,58 @@
+"""Class floors: no class may pay for all the pruning."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from tamis.moment import Moment
+from tamis.rules.chain import Rule
+from tamis.rules.lowest import highest, lowest
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Another rule, with a floor for each class.
+
+    If the inner rule keeps a share q of everything visible, each class keeps at least ceil(floor * q * its visible
+    samples); what is missing comes back from what the inner rule has just hidden, with its earlier weight.
+
+    Attributes:
+        rule: the inner rule.
+        labels: int64 (n,), the class of each sample.
+        floor: share of the overall share that each class keeps at least, in [0, 1].
+        readmit: which hidden samples of a short class come back first, the "easiest" or the "hardest".
+
+    Raises:
+        ValueError: floor outside [0, 1].
+    """
+
+    rule: Rule
+    labels: Tensor = field(repr=False)
+    floor: float = 0.5
+    readmit: Literal["easiest", "hardest"] = "easiest"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor must be in [0, 1], got {self.floor!r}")
+
+    def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
+        """The inner rule's weights, and the floors kept."""
+        inner = self.rule(weight, score, moment)
+        visible, kept = weight > 0, inner > 0
+        classes = int(self.labels.max()) + 1
+        before = self.labels[visible].bincount(minlength=classes)
+        after = self.labels[kept].bincount(minlength=classes)
+        share = self.floor * int(after.sum()) / max(1, int(before.sum()))
+        select = lowest if self.readmit == "easiest" else highest
+        # Only classes below their floor cost a pass.
+        for label in (after < (before * share - 1e-9).ceil()).nonzero().flatten().tolist():
+            short = math.ceil(share * int(before[label]) - 1e-9) - int(after[label])
+            back = select(score, visible & ~kept & (self.labels == label), short)
+            inner[back] = weight[back]
+        return inner
+
+    def count(self, visible: int, moment: Moment) -> int | None:
+        """Depends on which classes the inner rule hides."""
+        return visible if self.rule.count(visible, moment) == visible else None

@@ -1,0 +1,36 @@
+"""Partial selection: the k lowest scores, without sorting."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def lowest(score: Tensor, among: Tensor, count: int) -> Tensor:
+    """The `count` lowest scores among some samples; equal scores go by index, the earlier first.
+
+    One partition (O(n), numpy's introselect) and two passes of comparisons; memory for one copy of the scores.
+
+    Args:
+        score: float32 (n,), not NaN where `among` is true.
+        among: bool (n,).
+        count: how many, in [0, number of true in `among`].
+
+    Returns:
+        bool (n,).
+    """
+    if count <= 0:
+        return torch.zeros_like(among)
+    values = score[among].numpy()
+    if count >= len(values):
+        return among.clone()
+    values.partition(count - 1)
+    edge = float(values[count - 1])
+    chosen = (score < edge) & among
+    level = np.flatnonzero(((score == edge) & among).numpy())[: count - int(chosen.sum())]
+    chosen[torch.from_numpy(level)] = True
+    return chosen
+
+
+def highest(score: Tensor, among: Tensor, count: int) -> Tensor:
+    """The `count` highest scores among some samples; equal scores go by index, the earlier first."""
+    return lowest(-score, among, count)

@@ -1,0 +1,85 @@
+"""Subsets by difficulty, and the random one that every method has to beat."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tamis.moment import Moment, seed_of
+from tamis.paces import Pace, as_pace
+from tamis.rules.lowest import highest, lowest
+
+
+def paced_count(pace: float | Pace, visible: int, moment: Moment) -> int:
+    """floor(pace * visible), at least 1 where anything is visible."""
+    # The tiny term keeps 0.7 * 10 at 7: a product of decimals may fall just below the integer it means.
+    return min(visible, max(1, math.floor(as_pace(pace)(moment.progress) * visible + 1e-9))) if visible else 0
+
+
+@dataclass(frozen=True)
+class Easiest:
+    """Shows the easiest fraction of the scored samples (and every unscored one): a curriculum.
+
+    Attributes:
+        pace: fraction of the visible scored samples, a number or a pace.
+    """
+
+    pace: float | Pace
+
+    def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
+        """Hide the scored samples beyond the paced number of lowest scores."""
+        scored = (weight > 0) & ~score.isnan()
+        kept = lowest(score, scored, paced_count(self.pace, int(scored.sum()), moment))
+        return weight.masked_fill(scored & ~kept, 0.0)
+
+    def count(self, visible: int, moment: Moment) -> int | None:
+        """floor(pace * visible)."""
+        return paced_count(self.pace, visible, moment)
+
+
+@dataclass(frozen=True)
+class Hardest:
+    """Shows the hardest fraction of the scored samples (and every unscored one).
+
+    Attributes:
+        pace: fraction of the visible scored samples, a number or a pace.
+    """
+
+    pace: float | Pace
+
+    def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
+        """Hide the scored samples beyond the paced number of highest scores."""
+        scored = (weight > 0) & ~score.isnan()
+        kept = highest(score, scored, paced_count(self.pace, int(scored.sum()), moment))
+        return weight.masked_fill(scored & ~kept, 0.0)
+
+    def count(self, visible: int, moment: Moment) -> int | None:
+        """floor(pace * visible)."""
+        return paced_count(self.pace, visible, moment)
+
+
+@dataclass(frozen=True)
+class RandomSubset:
+    """Shows a random fraction, whatever the scores: the baseline of equal cost.
+
+    Attributes:
+        pace: fraction of the visible samples, a number or a pace.
+        fixed: the same subset in every epoch (nested, where the pace changes) instead of a new one each time.
+    """
+
+    pace: float | Pace
+    fixed: bool = False
+
+    def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
+        """Hide all but a random draw without replacement."""
+        visible = weight > 0
+        name = "random subset"
+        seed = seed_of(moment.seed, name) if self.fixed else seed_of(moment.seed, moment.epoch, name)
+        ticket = torch.rand(len(weight), generator=torch.Generator().manual_seed(seed))
+        kept = lowest(ticket, visible, paced_count(self.pace, int(visible.sum()), moment))
+        return weight.masked_fill(~kept, 0.0)
+
+    def count(self, visible: int, moment: Moment) -> int | None:
+        """floor(pace * visible)."""
+        return paced_count(self.pace, visible, moment)

@@ -1,0 +1,237 @@
+"""The sampler: asks the rule what to show, and draws it in one fixed order.
+
+The order of an epoch is a permutation of the *whole* data set that depends on seed and epoch alone; what is hidden is
+left out of it. Two runs with the same seed and different rules therefore see the samples they share in the same
+order:
+they differ by the method and by nothing else.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from tamis.ledger import Ledger
+from tamis.moment import Moment
+from tamis.rules import Rule
+
+# The order of 100 million samples is filtered in pieces of this size, to stay in memory and in cache.
+_PIECE = 1 << 22
+
+
+def _process_group() -> tuple[int, int]:
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def shuffled(weight: Tensor, moment: Moment) -> Tensor:
+    """The visible samples in the fixed order of the epoch.
+
+    Args:
+        weight: float32 (n,), 0 = hidden.
+        moment: epoch and seed; they alone decide the order.
+
+    Returns:
+        int32 (m,), or int64 where n needs it.
+    """
+    size = len(weight)
+    kind = torch.int32 if size < 1 << 31 else torch.int64
+    order = torch.randperm(size, generator=moment.generator("order"), dtype=kind)
+    visible = weight > 0
+    if visible.all():
+        return order
+    pieces = [piece[visible.index_select(0, piece)] for piece in order.split(_PIECE)]
+    return torch.cat(pieces)
+
+
+class PlannedSampler(Sampler[int]):
+    """Yields the indices that the rule shows in an epoch, each of them once.
+
+    Works where torch's own samplers do: pass it to a DataLoader, call `set_epoch` before each epoch. If nobody does,
+    it advances by itself and says so once. With several processes each gets every world_size-th index of the same
+    global order; the at most world_size - 1 last ones are left out of the epoch, never repeated.
+
+    Attributes:
+        weight: float32 (n,), the rule's weights for the current epoch; multiply the losses by them.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rule: Rule,
+        *,
+        epochs: int,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        """Plan the first epoch.
+
+        Args:
+            ledger: the scores to plan from; read anew at every epoch.
+            rule: what to show.
+            epochs: length of the training; the rule's progress is epoch / epochs.
+            seed: decides the order and the rule's draws.
+            rank: this process, by default that of the initialised process group.
+            world_size: number of processes, likewise.
+
+        Raises:
+            ValueError: rank outside [0, world_size), or an epoch that would be empty.
+        """
+        default_rank, default_world = _process_group()
+        self.rank = default_rank if rank is None else rank
+        self.world_size = default_world if world_size is None else world_size
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank must be in [0, {self.world_size}), got {self.rank!r}")
+        self.ledger, self.rule, self.epochs, self.seed = ledger, rule, epochs, seed
+        self._finished = self._warned = False
+        self._plan(0, None)
+
+    def _plan(self, epoch: int, weight: Tensor | None, position: int = 0) -> None:
+        self.moment = Moment(epoch, self.epochs, self.seed)
+        if weight is None:
+            weight = self.rule(torch.ones(len(self.ledger)), self.ledger.score, self.moment)
+        self.weight = weight
+        order = shuffled(weight, self.moment)
+        self.order = order[: len(order) // self.world_size * self.world_size]
+        if not len(self.order):
+            raise ValueError(
+                f"the plan of epoch {epoch} must show at least {self.world_size} samples, got {len(order)} from "
+                f"{self.rule!r}; weaken the rule"
+            )
+        self.position, self._finished = position, False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Ask the rule for the plan of an epoch, with the scores as they are now."""
+        if epoch != self.moment.epoch or self._finished or self.position == 0:
+            self._plan(epoch, None)
+
+    def __len__(self) -> int:
+        """How many indices this process gets in the current epoch."""
+        return len(self.order) // self.world_size
+
+    def __iter__(self) -> Iterator[int]:
+        if self._finished:
+            self._advance_alone()
+        while self.position < len(self.order):
+            self.position += self.world_size
+            yield int(self.order[self.position - self.world_size + self.rank])
+        self._finished = True
+
+    def _advance_alone(self) -> None:
+        if not self._warned:
+            warnings.warn("set_epoch was not called between two epochs; advancing by itself", stacklevel=3)
+            self._warned = True
+        self._plan(min(self.moment.epoch + 1, self.epochs - 1), None)
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """The rest of the epoch in batches, for loops that take index tensors.
+
+        The epoch is cut into ceil(m / batch_size) batches whose sizes differ by at most one sample in each process: a
+        last batch of one or two samples would ruin batch normalisation.
+
+        Args:
+            batch_size: at most this many samples a batch in each process.
+
+        Yields:
+            int64 (b,), this process's part of the global batch.
+        """
+        per_process = len(self)
+        for start, stop in _cuts(per_process, batch_size):
+            first, last = start * self.world_size, stop * self.world_size
+            if first < self.position:
+                continue
+            self.position = last
+            yield self.order[first + self.rank : last : self.world_size].long()
+        self._finished = True
+
+    def steps(self, batch_size: int) -> int:
+        """Number of batches in the current epoch."""
+        return -(-len(self) // batch_size)
+
+    def total_steps(self, batch_size: int) -> int:
+        """Number of steps of the whole training, known before it starts: for schedules such as OneCycleLR.
+
+        It supposes that every sample has a score before the first epoch, as the curricula need.
+
+        Raises:
+            ValueError: the rule's counts depend on the scores themselves (InfoBatch, DropEasy, ...); drive the
+            schedule by
+                progress instead, as `tamis.fit` does.
+        """
+        total = 0
+        for epoch in range(self.epochs):
+            count = self.rule.count(len(self.ledger), Moment(epoch, self.epochs, self.seed))
+            if count is None:
+                raise ValueError(
+                    f"the length of epoch {epoch} must not depend on scores, got {self.rule!r}; "
+                    "drive the learning rate by progress (epoch + batch / len) / epochs"
+                )
+            total += -(-(count // self.world_size) // batch_size)
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the current epoch, also in the middle of it; independent of the number of processes."""
+        return {"epoch": self.moment.epoch, "position": self.position, "weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved place: the epoch goes on with the plan it had.
+
+        Raises:
+            ValueError: the state belongs to another data set, or the place falls between this number of processes.
+        """
+        if len(state["weight"]) != len(self.ledger):
+            raise ValueError(f"weight must hold {len(self.ledger)} samples, got {len(state['weight'])}")
+        if state["position"] % self.world_size:
+            raise ValueError(
+                f"position must be a multiple of the {self.world_size} processes, got {state['position']}; "
+                "resume with the number of processes that saved it, or one that divides it"
+            )
+        self._plan(int(state["epoch"]), state["weight"].clone(), int(state["position"]))
+        self._finished = self.position >= len(self.order)
+
+
+def _cuts(size: int, batch_size: int) -> Sequence[tuple[int, int]]:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+    count = -(-size // batch_size)
+    edges = [size * place // count for place in range(count + 1)]
+    return list(pairwise(edges))
+
+
+class PlannedBatchSampler(Sampler[list[int]]):
+    """Batches of a `PlannedSampler`, for `DataLoader(batch_sampler=...)`.
+
+    `set_epoch` works on it and on its `sampler`, since frameworks call one or the other.
+    """
+
+    def __init__(self, sampler: PlannedSampler, batch_size: int) -> None:
+        """Cut each epoch of `sampler` into even batches of at most `batch_size`.
+
+        Raises:
+            ValueError: batch_size < 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan an epoch."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Number of batches in the current epoch."""
+        return self.sampler.steps(self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.sampler._finished:
+            self.sampler._advance_alone()
+        for index in self.sampler.batches(self.batch_size):
+            yield index.tolist()
