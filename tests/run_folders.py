@@ -41,7 +41,12 @@ def write_run(folder: Path, fake: Fake) -> Path:
     names = list(fake.class_names or (str(number) for number in range(fake.classes)))
     keys = list(fake.keys or (f"train/{names[label[i]]}/img_{i:05d}.png" for i in range(fake.n)))
     known = pa.array(clean, pa.int32()) if fake.clean_known else pa.nulls(fake.n, pa.int32())
-    columns = {"index": np.arange(fake.n), "key": keys, "label": pa.array(label, pa.int32()), "clean_label": known}
+    columns = {
+        "index": np.arange(fake.n),
+        "key": keys,
+        "label": pa.array(label, pa.int32()),
+        "clean_label": known,
+    }
     pq.write_table(pa.table(columns), ledger / "samples.parquet")
     decisions, rows = [], []
     for epoch in range(fake.epochs):
@@ -74,7 +79,11 @@ def _write_epoch(ledger: Path, fake: Fake, random, epoch: int, label, clean) -> 
     memory = {"plain": t**2.5, "sigma": 0.06 * t, "oracle": 0}[fake.kind]
     chance = np.where(wrong, memory, 0.35 + 0.58 * (1 - np.exp(-5 * t)))
     correct = random.random(len(index)) < chance
-    other = np.where(wrong, clean[index], (label[index] + 1 + random.integers(max(1, fake.classes - 1), size=len(index))) % fake.classes)
+    other = np.where(
+        wrong,
+        clean[index],
+        (label[index] + 1 + random.integers(max(1, fake.classes - 1), size=len(index))) % fake.classes,
+    )
     logits = random.gamma(2, 0.25, len(index))
     loss = np.where(correct, 0.5 * logits * (1.3 - t), 1.6 + 1.2 * t + logits)
     sigma = np.where(wrong, 2.2 * t, -0.5 * t) + random.normal(0, 0.75, len(index)) * t**0.4
@@ -118,7 +127,9 @@ def _metrics(fake: Fake, epoch: int, shown: int, rows: list[dict], random) -> di
     sigma, classes = None, None
     if fake.kind == "sigma":
         sigma = {"p05": 1 - 0.6 * t, "p50": 1 - 0.35 * t, "p95": 1 + 10 * t, "max": 1 + 19 * t}
-        classes = [1 + t * (0.15 * (number % 7) - 0.3) + 0.05 * float(np.sin(number + 5 * t)) for number in range(fake.classes)]
+        classes = [
+            1 + t * (0.15 * (number % 7) - 0.3) + 0.05 * float(np.sin(number + 5 * t)) for number in range(fake.classes)
+        ]
     return {
         "epoch": epoch,
         "shown": shown,
@@ -129,7 +140,10 @@ def _metrics(fake: Fake, epoch: int, shown: int, rows: list[dict], random) -> di
         "lr": 0.1 * (1 - t),
         "train_loss": float("nan") if nan else 0.25 + 1.9 * float(np.exp(-3 * t)),
         "train_accuracy": None if nan else 0.25 + {"plain": 0.68, "sigma": 0.37, "oracle": 0.72}[fake.kind] * t**0.6,
-        "validation": {"accuracy": float("nan") if nan else float(accuracy), "loss": None if nan else float(2.4 * (1 - accuracy) + 0.1)}
+        "validation": {
+            "accuracy": float("nan") if nan else float(accuracy),
+            "loss": None if nan else float(2.4 * (1 - accuracy) + 0.1),
+        }
         if fake.validation
         else None,
         "sigma": sigma,
@@ -139,12 +153,24 @@ def _metrics(fake: Fake, epoch: int, shown: int, rows: list[dict], random) -> di
 
 def _about(fake: Fake, names: list[str], changed: int) -> dict:
     noisy = fake.noise and fake.clean_known
-    method = {"plain": "Uniform()", "sigma": "DataParameters(kind='joint', rate=2.0, clamp=(0.05, 20))", "oracle": "Uniform()"}
+    method = {
+        "plain": "Uniform()",
+        "sigma": "DataParameters(kind='joint', rate=2.0, clamp=(0.05, 20))",
+        "oracle": "Uniform()",
+    }
     return {
         "tamis": "0.1.0",
         "command": f"tamis train --data digits --noise symmetric:0.4 --data-parameters joint --epochs {fake.epochs}",
         "created": "2026-01-02T03:04:05+00:00",
-        "config": {"data": "digits", "epochs": fake.epochs, "batch_size": 128, "lr": 0.1, "seed": fake.seed, "kind": fake.kind, "momentum": 0.9},
+        "config": {
+            "data": "digits",
+            "epochs": fake.epochs,
+            "batch_size": 128,
+            "lr": 0.1,
+            "seed": fake.seed,
+            "kind": fake.kind,
+            "momentum": 0.9,
+        },
         "method": method[fake.kind],
         "data": {
             "train": fake.n,
@@ -153,7 +179,16 @@ def _about(fake: Fake, names: list[str], changed: int) -> dict:
             "root": "data/digits",
             "noise": {"kind": "symmetric", "ratio": fake.noise, "changed": changed} if noisy else None,
         },
-        "environment": {"python": "3.11.2", "torch": "2.10.0", "torchvision": "0.25.0", "platform": "Linux x86_64", "processor": "2 cores", "threads": 1, "device": "cpu", "commit": "4f2c9d1"},
+        "environment": {
+            "python": "3.11.2",
+            "torch": "2.10.0",
+            "torchvision": "0.25.0",
+            "platform": "Linux x86_64",
+            "processor": "2 cores",
+            "threads": 1,
+            "device": "cpu",
+            "commit": "4f2c9d1",
+        },
     }
 
 

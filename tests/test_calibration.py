@@ -1,12 +1,12 @@
 import math
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import reference
 from tamis.tasks.calibration import ece, temperature_of
 
 

@@ -14,7 +14,7 @@ from tamis.moment import uniforms
 
 
 def slow_pad_crop(image: torch.Tensor, uniform: list[float], flip: bool, pad: int, fill: str) -> torch.Tensor:
-    channels, height, width = image.shape
+    _, height, width = image.shape
     result = torch.zeros_like(image)
     top, left = (int(u * (2 * pad + 1)) - pad for u in uniform[:2])
     for row in range(height):
@@ -69,9 +69,7 @@ def test_reflecting_more_than_the_image_is_refused():
         PadCrop(pad=4, fill="reflect")(torch.zeros(1, 1, 4, 9, dtype=torch.uint8), torch.zeros(1, 3))
 
 
-@given(
-    st.integers(1, 400), st.integers(1, 400), st.lists(st.floats(0, 1, exclude_max=True), min_size=23, max_size=23)
-)
+@given(st.integers(1, 400), st.integers(1, 400), st.lists(st.floats(0, 1, exclude_max=True), min_size=23, max_size=23))
 @settings(max_examples=200, deadline=None)
 def test_box_is_inside_the_image(width, height, uniform):
     left, top, w, h = ResizedCrop(8).box(width, height, uniform)

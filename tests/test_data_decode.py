@@ -2,7 +2,7 @@
 
 import io
 import struct
-import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 def pixel(content: bytes) -> tuple:
     image = decode(content, "x")
     assert image.mode == "RGB"
-    return image.getpixel((0, 0))
+    return tuple(np.asarray(image)[0, 0].tolist())
 
 
 def palette(**options) -> bytes:
@@ -99,15 +99,16 @@ def test_damaged_files_are_named(content):
 @given(st.integers(0, len(PNG) - 20), st.sampled_from([JPEG, PNG]))
 @settings(max_examples=100, deadline=None)
 def test_a_file_cut_anywhere_is_read_or_named(length, content):
+    message = ""
     try:
         assert decode(content[:length], "x.jpg").size == (40, 40)
     except UnreadableImage as error:
-        assert "x.jpg" in str(error)
-        assert "\n" not in str(error)
+        message = str(error)
+    assert not message or ("'x.jpg'" in message and "\n" not in message)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UnreadableImage, match="no.jpg"):
+    with pytest.raises(UnreadableImage, match=r"'no.jpg'"):
         decode(tmp_path / "no.jpg", "no.jpg")
 
 
@@ -115,11 +116,8 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded():
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     bomb = bytearray(encoded(Image.new("RGB", (1, 1)), "PNG"))
     bomb[16:29] = header
-    import zlib
-
     bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
-    with pytest.raises(UnreadableImage, match="DecompressionBomb"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.raises(UnreadableImage, match="DecompressionBomb"):
         decode(bytes(bomb), "bomb.png")
 
 
@@ -139,12 +137,25 @@ def test_other_names(name):
     assert not is_image_name(name)
 
 
-HOSTILE = ["../a.jpg", "a/../../b.jpg", "/etc/a.jpg", "C:\\a.jpg", "c:a.jpg", "\\\\host\\a.jpg", "a\\..\\b.jpg", "a\0.jpg", "", ".", "..", "//a/b.jpg"]
+HOSTILE = [
+    "../a.jpg",
+    "a/../../b.jpg",
+    "/etc/a.jpg",
+    "C:\\a.jpg",
+    "c:a.jpg",
+    "\\\\host\\a.jpg",
+    "a\\..\\b.jpg",
+    "a\0.jpg",
+    "",
+    ".",
+    "..",
+    "//a/b.jpg",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_that_lead_out_are_refused(name):
-    with pytest.raises(ValueError, match="file name must lead to a file below its folder, got .* in list.csv"):
+    with pytest.raises(ValueError, match=r"file name must lead to a file below its folder, got .* in list.csv"):
         inside(name, "in list.csv")
 
 

@@ -220,7 +220,7 @@ def test_an_unreadable_file_is_named_in_one_line(tmp_path, workers):
 
 def test_pad_crop_needs_one_size():
     source = files([(8, 8), (8, 9)], PadCrop(True, 1))
-    with pytest.raises(UnreadableImage, match="images must all have one size for PadCrop, got .* 'k/1.png'"):
+    with pytest.raises(UnreadableImage, match=r"images must all have one size for PadCrop, got .* 'k/1.png'"):
         list(source.batches([torch.tensor([0, 1])], epoch=0, seed=0, train=True))
 
 

@@ -1,13 +1,13 @@
 import math
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+import reference
 from tamis.scores import (
     auroc,
     average,
@@ -159,7 +159,7 @@ def test_grand_edges():
             grand(wrong, logits, labels)
 
 
-def _network() -> nn.Module:
+def _network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(27, 4)
@@ -180,7 +180,7 @@ def test_grand_full_counts_only_what_is_trained():
     model, inputs, labels = _network(), torch.randn(6, 2, 5, 5), torch.arange(6) % 4
     for value in list(model.parameters())[:-2]:
         value.requires_grad_(False)
-    last = grand(model[:-1](inputs), model(inputs).detach(), labels)  # type: ignore[index]
+    last = grand(model[:-1](inputs), model(inputs).detach(), labels)
     torch.testing.assert_close(grand_full(model, inputs, labels), last)
     assert grand_full(model, inputs[:0], labels[:0]).shape == (0,)
     with pytest.raises(ValueError, match=r"model must have parameters that require a gradient, got none"):
@@ -189,7 +189,7 @@ def test_grand_full_counts_only_what_is_trained():
 
 def test_grand_full_refuses_training_mode():
     model = _network()
-    model[1].train()  # type: ignore[index]
+    model[1].train()
     with pytest.raises(ValueError, match=r"model must be in eval mode, got training mode; call model.eval\(\)"):
         grand_full(model, torch.randn(2, 2, 5, 5), torch.tensor([0, 1]))
 
@@ -259,11 +259,7 @@ def test_average_ignores_what_was_not_scored():
 
 
 def test_el2n_takes_the_norm_inside_the_mean():
-    logits, labels = torch.tensor([[[9.0, 0.0]], [[0.0, 9.0]]]), torch.tensor([0])
-    mean_of_norms = average(torch.stack([el2n(model, labels) for model in logits])).item()
-    assert mean_of_norms == pytest.approx(math.sqrt(2) / 2, abs=1e-3)
-    norm_of_mean = logits.softmax(2).mean(0).sub(torch.tensor([1.0, 0.0])).norm().item()
-    assert norm_of_mean == pytest.approx(mean_of_norms, abs=1e-3)  # two classes cannot tell them apart, three can
+    labels = torch.tensor([0])
     logits = torch.tensor([[[9.0, 0.0, -9.0]], [[0.0, 9.0, -9.0]], [[0.0, -9.0, 9.0]]])
     mean_of_norms = average(torch.stack([el2n(model, labels) for model in logits])).item()
     norm_of_mean = logits.softmax(2).mean(0).sub(torch.tensor([1.0, 0.0, 0.0])).norm().item()

@@ -1,11 +1,11 @@
 import math
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
 from tamis.thresholds import otsu
 
 FINITE = st.floats(-1e3, 1e3, width=32)
@@ -59,7 +59,7 @@ def test_known_samples(values, threshold):
 
 def test_two_groups_are_told_apart():
     generator = torch.Generator().manual_seed(0)
-    low, high = torch.randn(6000, generator=generator), 8 + torch.randn(2000, generator=generator)
+    low, high = torch.randn(6000, generator=generator), 12 + torch.randn(2000, generator=generator)
     threshold = otsu(torch.cat([low, high]))
     assert low.max() <= threshold < high.min()
 

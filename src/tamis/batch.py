@@ -1,12 +1,13 @@
 """What travels from a data source to a task."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
     """Samples on their way through the model.
 
     Attributes:
@@ -18,6 +19,13 @@ class Batch(NamedTuple):
     index: Tensor
     inputs: Tensor
     targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def part(self, first: int, last: int) -> "Batch":
+        """The samples [first, last) of the batch."""
+        return Batch(self.index[first:last], self.inputs[first:last], self.targets[first:last])
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
         """Copy to a device; images (b, c, h, w) get the channels-last memory format if asked."""

@@ -26,6 +26,7 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
     The same command again goes on where it was stopped. Ends with the path of a report.
     """
+    print(f"tamis train: {config.data} -> {config.folder}", flush=True)  # torch takes seconds to load
     from tamis.recipes.commands import train_command
 
     train_command(config)
@@ -72,7 +73,7 @@ def explain(run: Path, sample: str) -> None:
 
 
 @app.command
-def demo(out: Path = Path("tamis-demo"), *, threads: int = 0, seed: int = 0) -> None:
+def demo(out: Path = Path("tamis-demo"), *, threads: int = 1, seed: int = 0) -> None:
     """Train on handwritten digits with 40 % wrong labels in three ways; takes about a minute on two cores.
 
     Parameters
@@ -80,7 +81,7 @@ def demo(out: Path = Path("tamis-demo"), *, threads: int = 0, seed: int = 0) -> 
     out
         Folder for the three runs and the report.
     threads
-        Threads of torch; 0 = its own choice.
+        Threads of torch (images this small gain nothing from more); 0 = its own choice.
     seed
         Decides everything random.
     """

@@ -9,7 +9,7 @@ def otsu(values: Tensor) -> float:
 
     Exact: every cut between two different values is tried, there is no histogram. With the values centred,
     c_i the sum of the i lowest, the between-class variance ω0 ω1 (μ1 - μ0)² is c_i² / (i (n - i)) up to a
-    constant factor. Costs a sort; 10 million values take about a second. It always finds a cut, whether or
+    constant factor. Costs a sort; 10 million values take about two seconds. It always finds a cut, whether or
     not there are two classes to tell apart.
 
     Args:

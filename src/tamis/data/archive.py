@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -61,8 +62,21 @@ Entry = tuple[str, int, Callable[[], bytes]]
 """Name and size of an image in an archive, and what reads it."""
 
 
+class _StrictHeader(tarfile.TarInfo):
+    """A tar header that may not be damaged: tarfile itself takes a damaged one for the end and drops the rest."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the end marker
+                raise
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _tar(path: Path) -> Iterator[Entry]:
-    with tarfile.open(path) as archive:
+    with tarfile.open(path, tarinfo=_StrictHeader) as archive:
         for member in archive:
             where = f"in {path.name!r}"
             if member.isdir():

@@ -59,20 +59,16 @@ class PadCrop:
     def _padded(self, images: Tensor) -> Tensor:
         count, channels, height, width = images.shape
         pad = self.pad
-        if self.fill == "zero":
-            padded = images.new_zeros(count, channels, height + 2 * pad, width + 2 * pad)
-            padded[:, :, pad : pad + height, pad : pad + width] = images
-            return padded
-        if pad >= min(height, width):
-            raise ValueError(f"pad must be smaller than the image to reflect, got {pad} for {height} x {width} pixels")
-        rows, columns = (_reflected(side, pad).to(images.device) for side in (height, width))
-        return images[:, :, rows][:, :, :, columns]
-
-
-def _reflected(side: int, pad: int) -> Tensor:
-    """Where each pixel of a padded line comes from: 2 1 | 0 1 2 3 | 2 1."""
-    place = torch.arange(-pad, side + pad).abs()
-    return (side - 1) - (side - 1 - place).abs()
+        padded = images.new_zeros(count, channels, height + 2 * pad, width + 2 * pad)
+        padded[:, :, pad : pad + height, pad : pad + width] = images
+        if self.fill == "reflect":
+            if pad >= min(height, width):
+                size = f"{height} x {width} pixels"
+                raise ValueError(f"pad must be smaller than the image it mirrors, got {pad} for {size}; use 'zero'")
+            for dim, side in ((2, height), (3, width)):  # 2 1 | 0 1 2 3 | 2 1: the edge is not repeated
+                padded.narrow(dim, 0, pad).copy_(padded.narrow(dim, pad + 1, pad).flip(dim))
+                padded.narrow(dim, pad + side, pad).copy_(padded.narrow(dim, side - 1, pad).flip(dim))
+        return padded
 
 
 def _windows(images: Tensor, corner: Tensor, height: int, width: int) -> Tensor:

@@ -1,6 +1,7 @@
 """MNIST's idx files, as MNIST, Fashion-MNIST and their relatives come; gzipped or not."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -75,10 +76,13 @@ def _values(file: BinaryIO, dimensions: int) -> np.ndarray:
     if head != bytes((0, 0, 8, dimensions)):
         raise ValueError(f"it starts with {head.hex(' ')}, not 00 00 08 {dimensions:02x}")
     shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-    size = int(np.prod([int(side) for side in shape], dtype=object))
-    # No more is read than the header promises (and one byte, to see whether there is more).
-    content = file.read(size + 1)
+    size = math.prod(shape)
+    # No more is read than the header promises (and one byte, to see whether there is more), piece by piece: a
+    # header may promise more than there is memory.
+    content = bytearray()
+    while len(content) <= size and (piece := file.read(min(1 << 24, size + 1 - len(content)))):
+        content += piece
     if len(content) != size:
         more = "more" if len(content) > size else f"{len(content)}"
         raise ValueError(f"{more} bytes where the header says {size}")
-    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)

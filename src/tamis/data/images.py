@@ -92,7 +92,8 @@ class MemoryImages:
 
     def select(self, index: Tensor) -> Self:
         """The samples at these positions (int64 (m,)) as a source of its own, with the same mean and std."""
-        return replace(self, images=self.images[index.to(self.images.device)], **_selected(self, index))
+        columns = _selected(self, index)
+        return replace(self, images=self.images[index.to(self.images.device)], **columns)
 
     def with_labels(self, labels: Tensor) -> Self:
         """The same images with other labels, int64 (n,)."""
@@ -183,7 +184,8 @@ class FileImages:
 
     def select(self, index: Tensor) -> Self:
         """The samples at these positions (int64 (m,)) as a source of its own."""
-        return replace(self, rows=self.rows[index], **_selected(self, index))
+        columns = _selected(self, index)
+        return replace(self, rows=self.rows[index], **columns)
 
     def with_labels(self, labels: Tensor) -> Self:
         """The same images with other labels, int64 (n,)."""
@@ -277,9 +279,10 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 def _selected(source: MemoryImages | FileImages, index: Tensor) -> dict:
+    """The columns of a subset."""
     check_index(index, len(source))
     keys = [source.keys[position] for position in index.tolist()]
-    return {"labels": source.labels[index], "keys": keys, "mean": source.mean, "std": source.std}
+    return {"labels": source.labels[index], "keys": keys}
 
 
 def _checked(plan: Iterable[Tensor], count: int) -> Iterator[Tensor]:

@@ -49,6 +49,9 @@ class Source(Protocol):
         ...
 
 
+Forward = Callable[[Tensor], Any]  # a model, perhaps compiled and under autocast
+
+
 class Task(Protocol):
     """What the loss of a sample is, and how a model is judged."""
 
@@ -58,12 +61,12 @@ class Task(Protocol):
         ...
 
     def losses(
-        self, model: nn.Module, batch: Batch, temperature: DataParameters | None = None
+        self, model: Forward, batch: Batch, temperature: DataParameters | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One loss per sample (b,), and columns (b,) for the history; "loss" among them."""
         ...
 
-    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:
         """Figures over all samples."""
         ...
 

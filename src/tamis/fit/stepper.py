@@ -74,12 +74,12 @@ class Stepper:
             Columns (b,) of the samples, with "index" and "weight".
         """
         self._set_rates(progress)
-        size, kept = len(batch.index), []
+        size, kept = len(batch), []
         weight = weight.to(self.device)
         temperature = self.temperature if learning else None
         for piece in torch.arange(size).tensor_split(min(size, self.settings.accumulate)):
             first, last = int(piece[0]), int(piece[-1]) + 1
-            part = self.moved(Batch(*(values[first:last] for values in batch)))
+            part = self.moved(batch.part(first, last))
             losses, columns = self.task.losses(self.forward, part, temperature)
             if losses.shape != part.index.shape:
                 raise TypeError(

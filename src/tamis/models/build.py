@@ -15,7 +15,12 @@ from tamis.models.small import SMALL, SMALL_WIDE, SmallNet
 from tamis.models.weights import load_weights
 from tamis.models.wide_resnet import WideResNet
 
-_WIDTHS = {"small": SMALL, "small-wide": SMALL_WIDE}
+_SMALL = {
+    "small-fast": (SMALL, 2),
+    "small": (SMALL, 1),
+    "small-wide": (SMALL_WIDE, 1),
+    "small-wide-fast": (SMALL_WIDE, 2),
+}
 _WIDE_RESNET = re.compile(r"wrn-(\d+)-(\d+)")
 
 
@@ -35,10 +40,10 @@ def build_model(
     downloaded.
 
     Args:
-        name: `small`, `small-wide`; `wrn-D-K`, say `wrn-28-10`; a classifier of torchvision, say `resnet18`,
-            with a stem for small images up to 64 pixels; `timm:NAME` with the extra `tamis[timm]`; or
-            `module:callable`, a callable of your own that returns a model and is given `num_classes` if it
-            takes it. Only such a name, with a colon, imports code.
+        name: `small`, `small-wide`, each also with `-fast` (a stem of stride 2); `wrn-D-K`, say `wrn-28-10`; a
+            classifier of torchvision, say `resnet18`, with a stem for small images up to 64 pixels; `timm:NAME`
+            with the extra `tamis[timm]`; or `module:callable`, a callable of your own that returns a model and is
+            given `num_classes` if it takes it. Only such a name, with a colon, imports code.
         classes: number of outputs.
         channels: channels of the images.
         size: side of the images in pixels.
@@ -67,8 +72,9 @@ def build_model(
 
 
 def _start(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    if name in _WIDTHS:
-        return SmallNet(classes, in_channels=channels, widths=_WIDTHS[name], size=size)
+    if name in _SMALL:
+        widths, stride = _SMALL[name]
+        return SmallNet(classes, in_channels=channels, widths=widths, size=size, stride=stride)
     if wide := _WIDE_RESNET.fullmatch(name):
         return WideResNet(classes, depth=int(wide[1]), widen=int(wide[2]), in_channels=channels)
     if name.startswith("timm:"):
@@ -79,7 +85,7 @@ def _start(name: str, classes: int, channels: int, size: int) -> nn.Module:
 
     if name in names():
         return torchvision_classifier(name, classes=classes, channels=channels, size=size)
-    raise ValueError(_unknown("model", name, [*_WIDTHS, "wrn-28-10", *names()]))
+    raise ValueError(_unknown("model", name, [*_SMALL, "wrn-28-10", *names()]))
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:

@@ -33,9 +33,9 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
     missing = [key for key in own if key not in state and key not in head and not key.endswith(".num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
     differing = [
-        f"{key} {tuple(value.shape)} for {tuple(own[key].shape)}"
-        for key, value in state.items()
-        if key in own and value.shape != own[key].shape
+        f"{key} {tuple(state[key].shape)} for {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and value.shape != state[key].shape
     ]
     if missing or unexpected or differing:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.score import config_of
 from tamis.recipes.suspect_list import write_suspects
 from tamis.recipes.train import Data, load, train_on
 from tamis.report import explain_sample, write_report
@@ -64,10 +65,8 @@ def report_command(runs: Sequence[Path], out: Path | None) -> None:
 
 
 def _thumbnails(run: Path) -> Any:
-    from tamis.recipes.score import config_of, data_of
-
     try:
-        return data_of(config_of(run)).train.thumbnail
+        return load(config_of(run)).train.thumbnail
     except (ValueError, FileNotFoundError) as error:
         Console(stderr=True).print(f"no pictures in the report: {error}", highlight=False)
         return None

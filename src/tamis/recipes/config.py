@@ -1,6 +1,6 @@
 """Configurations: plain data, without torch, so that `tamis --help` answers at once."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ class TrainConfig:
             goes on there.
         validation: a data set to judge by; by default the one that comes with the data, else a part that is held out.
         hold_out: share of the training images that is held out where there is no validation set, in (0, 1).
-        model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide, wrn-28-10 (any depth
+        model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide (each also with
+            -fast), wrn-28-10 (any depth
             and width),
             any torchvision classifier, timm:NAME, or your own module:callable.
         weights: file with weights to start from (.safetensors or .pt); nothing is ever downloaded.
@@ -121,6 +122,13 @@ class TrainConfig:
     def plain(self) -> dict[str, Any]:
         """The settings as JSON: what run.json keeps and what resuming compares."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, settings: dict[str, Any]) -> "TrainConfig":
+        """The inverse of `plain`."""
+        paths = {each.name for each in fields(cls) if "Path" in str(each.type)}
+        typed: dict[str, Any] = settings | {key: Path(settings[key]) for key in paths if settings.get(key)}
+        return cls(**typed)
 
     @property
     def folder(self) -> Path:

@@ -29,9 +29,9 @@ def digits(seed: int) -> Data:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError('the demo needs scikit-learn for its digits; install "tamis[demo]"') from error
-    found = load_digits()
-    pixels = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)[:, None]
-    labels = torch.from_numpy(found.target).long()
+    values, target = load_digits(return_X_y=True)
+    pixels = torch.as_tensor(values).mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
+    labels = torch.as_tensor(target).long()
     keys = [f"digit-{place:04d}" for place in range(len(labels))]
     source = MemoryImages(pixels, labels, tuple("0123456789"), keys)
     train, validation = hold_out(source, 0.2, seed)
@@ -39,7 +39,7 @@ def digits(seed: int) -> Data:
     return Data(train.with_labels(noise.labels), validation.with_scale(train.mean, train.std), noise)
 
 
-def demo_command(out: Path, *, threads: int = 0, seed: int = 0) -> None:
+def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
     """Train plainly, with data parameters, and on the clean part only; print and compare."""
     console = Console()
     data = digits(seed)

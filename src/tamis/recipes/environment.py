@@ -5,11 +5,11 @@ import platform
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 
 def processor() -> str:
@@ -42,7 +42,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "platform": sys.platform,
         "processor": torch.cuda.get_device_name(device) if cuda else processor(),
         "cores": os.cpu_count(),

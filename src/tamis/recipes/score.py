@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +41,7 @@ def config_of(run: Path) -> TrainConfig:
     path = run / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"run must be a run folder with run.json, got {str(run)!r}")
-    known = json.loads(path.read_text())["config"]
-    paths = {each.name for each in fields(TrainConfig) if "Path" in str(each.type)}
-    return TrainConfig(
-        **{key: Path(value) if key in paths and value is not None else value for key, value in known.items()}
-    )
+    return TrainConfig.from_plain(json.loads(path.read_text())["config"])
 
 
 def score_command(config: ScoreConfig) -> None:

@@ -280,8 +280,9 @@ def calibrate(model: nn.Module, validation: Images, settings: Settings) -> dict[
 
 def _intent(config: TrainConfig, data: Data, settings: Settings, temperature: Temperature | None, run: Run) -> str:
     """What is going to happen, in a few lines, before the first long wait."""
+    classes = len(data.train.class_names)
     lines = [
-        f"{len(data.train):,} training images of {len(data.train.class_names)} classes, {len(data.validation):,} to judge by",
+        f"{len(data.train):,} training images of {classes} classes, {len(data.validation):,} to judge by",
         f"{config.model} for {config.epochs} epochs on {settings.resolved_device()}, method {config.method}",
     ]
     if data.noise is not None:

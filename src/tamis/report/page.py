@@ -12,7 +12,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from tamis.files import replace_file
-from tamis.report import charts, tables
+from tamis.report import tables
+from tamis.report.charts import colours, training_charts
+from tamis.report.label_charts import label_charts
 from tamis.report.records import Record, read_record
 from tamis.report.suspicion import ranked_suspects
 from tamis.report.thumbnails import thumbnail_uri
@@ -71,7 +73,11 @@ def _names(folders: Sequence[Path], names: Sequence[str] | None) -> list[str]:
 def render(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None) -> str:
     """The page's HTML; `focus` is the run whose labels are shown."""
     environment = Environment(
-        loader=PackageLoader("tamis.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("tamis.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(number=tables.number, percent=tables.percent)
     script = files("tamis.report").joinpath("table.js").read_text(encoding="utf-8")
@@ -83,11 +89,11 @@ def render(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | No
         verdict=verdict(records, focus),
         focus=focus,
         records=records,
-        colours=charts.colours(records, focus),
+        colours=colours(records, focus),
         results=tables.results(records),
         facts=facts(focus),
-        training=charts.training_charts(records, focus),
-        labels=charts.label_charts(focus),
+        training=training_charts(records, focus),
+        labels=label_charts(focus),
         detection=focus.detection[-1] if focus.detection else None,
         calibrated=any((record.result or {}).get("calibration") for record in records),
         reproduce=[_reproduction(record, focus) for record in records],
@@ -143,10 +149,13 @@ def facts(record: Record) -> list[tuple[str, str]]:
     versions = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
     machine = [str(environment[name]) for name in ("device", "processor", "platform") if environment.get(name)]
     if environment.get("threads"):
-        machine.append(f"{environment['threads']} threads")
+        machine.append(f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}")
     listed = [
         ("Data", str(data.get("root") or tables.DASH)),
-        ("Samples", f"{len(record.samples):,} for training, {int(data.get('validation') or 0):,} for validation"),
+        (
+            "Samples",
+            f"{len(record.samples):,} for training, {int(data.get('validation') or 0):,} for validation",
+        ),
         ("Classes", f"{len(record.class_names):,}"),
         ("Labels", labels),
         ("Method", str(record.about.get("method") or tables.DASH)),

@@ -79,7 +79,7 @@ class History:
     def add(self, part: pa.Table) -> None:
         """Take in a part of an epoch (each sample at most once in a part)."""
         index = part["index"].to_numpy()
-        if len(index) and not (0 <= index.min() and index.max() < self.n):
+        if len(index) and (index.min() < 0 or index.max() >= self.n):
             raise ValueError(f"index must be in [0, {self.n}), got {index.min()} to {index.max()} in the ledger")
         loss = _floats(part["loss"])
         finite = np.isfinite(loss)

@@ -100,17 +100,21 @@ def _find(samples: Samples, key_or_index: str | int) -> int:
         if position >= 0:
             return position
         if not key_or_index.isdecimal():
-            raise ValueError(f"sample must be a key or an index of the run, got {key_or_index!r}; {_hint(samples, key_or_index)}")
+            raise ValueError(
+                f"sample must be a key or an index of the run, got {key_or_index!r}; {_hint(samples, key_or_index)}"
+            )
     index = int(key_or_index)
     if not 0 <= index < len(samples):
-        raise ValueError(f"index must be in [0, {len(samples)}), got {index!r}; keys look like {samples.keys[0].as_py()!r}")
+        raise ValueError(
+            f"index must be in [0, {len(samples)}), got {index!r}; keys look like {samples.keys[0].as_py()!r}"
+        )
     return index
 
 
 def _hint(samples: Samples, key: str) -> str:
     keys = samples.keys
     if len(keys) > NEAREST_AMONG:
-        length = pc.utf8_length(keys).to_numpy(zero_copy_only=False)
+        length = pc.call_function("utf8_length", [keys]).to_numpy(zero_copy_only=False)
         keys = keys.take(np.argsort(np.abs(length - len(key)), kind="stable")[:NEAREST_AMONG])
     nearest = difflib.get_close_matches(key, keys.to_pylist(), n=1, cutoff=0.3)
     return f"the nearest key is {nearest[0]!r}" if nearest else f"keys look like {samples.keys[0].as_py()!r}"

@@ -21,7 +21,7 @@ class ClassRow(NamedTuple):
     """A class: samples labelled so, how many of them are suspects, accuracy when last shown."""
 
     name: str
-    count: int
+    samples: int
     suspects: int
     accuracy: str
     wrong: int | None
@@ -80,7 +80,10 @@ def _calibration(record: Record) -> dict[str, str]:
     if not found:
         return {"calibration": DASH, "temperature": ""}
     before, after = (percent(float(found[name])) for name in ("ece_before", "ece_after"))
-    return {"calibration": f"{before} \u2192 {after}", "temperature": f"temperature {number(found['temperature'])}"}
+    return {
+        "calibration": f"{before} \u2192 {after}",
+        "temperature": f"temperature {number(found['temperature'])}",
+    }
 
 
 def classes(record: Record) -> tuple[list[ClassRow], str]:
@@ -106,7 +109,7 @@ def classes(record: Record) -> tuple[list[ClassRow], str]:
             names[at],
             int(total[at]),
             int(suspicious[at]),
-            percent(right[at] / seen[at]) if seen[at] else DASH,
+            percent(float(right[at] / seen[at])) if seen[at] else DASH,
             None if wrong is None else int(wrong[at]),
         )
         for at in np.argsort(-suspicious, kind="stable")
@@ -143,7 +146,10 @@ def _columns(record: Record, order: np.ndarray) -> str:
         "shown": history.shown[order].tolist(),
         "hidden": record.hidden.epochs[order].tolist() if record.hidden.reasons else None,
     }
-    content = {"classes": record.class_names, "columns": {name: column for name, column in columns.items() if column is not None}}
+    content = {
+        "classes": record.class_names,
+        "columns": {name: column for name, column in columns.items() if column is not None},
+    }
     return script_json(content)
 
 

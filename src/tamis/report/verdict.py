@@ -49,14 +49,17 @@ def _held_out(record: Record) -> int:
 def _comparison(records: Sequence[Record], focus: Record) -> str:
     others = [record for record in records if record is not focus]
     if any(math.isnan(record.last.accuracy) for record in records):
-        return f"{len(records)} runs side by side; not all were validated, so they cannot be ranked."
+        return f"{len(records)} runs side by side; not all end with a validation accuracy, so they cannot be ranked."
     first, *rest = others
     text = f"{_capital(focus.name)} ended at {percent(focus.last.accuracy)} where {first.name} ended at "
-    listed = [percent(first.last.accuracy), *(f"{record.name} at {percent(record.last.accuracy)}" for record in rest)]
+    listed = [
+        percent(first.last.accuracy),
+        *(f"{record.name} at {percent(record.last.accuracy)}" for record in rest),
+    ]
     text += " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
     count = _held_out(focus)
     if within_chance(focus.last.accuracy, first.last.accuracy, count):
-        text += f": on {count:,} validation images the first two cannot be told apart"
+        text += f"; on {count:,} validation images the difference from {first.name} may be chance"
     return text + "."
 
 
@@ -69,9 +72,11 @@ def _alone(record: Record) -> str:
     else:
         start = f"After {epochs} epoch{'s' if epochs > 1 else ''} the accuracy is"
     last, best = record.last, record.best
+    if math.isnan(last.accuracy) and _held_out(record):
+        return f"{start.removesuffix(' the accuracy is')} the validation accuracy is not a number."
     if math.isnan(last.accuracy):
         given = percent(record.column("train_accuracy")[-1])
-        return f"{start} {given} on the given labels; nothing was held out, so how good the model is on other images is not known."
+        return f"{start} {given} on the given labels; without validation data its accuracy on new images is not known."
     text = f"{start} {percent(last.accuracy)} on {_held_out(record):,} validation images"
     if best.epoch == last.epoch:
         return text + (", the best of all epochs." if epochs > 1 else ".")

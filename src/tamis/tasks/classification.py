@@ -1,15 +1,17 @@
 """Classification: what the loss of a sample is, and how a model is judged."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tamis.batch import Batch
 from tamis.scores import margin
 from tamis.temperature import DataParameters
+
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Classification:
     metric: str = "accuracy"
 
     def losses(
-        self, model: nn.Module, batch: Batch, temperature: DataParameters | None = None
+        self, model: Forward, batch: Batch, temperature: DataParameters | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One loss per sample, and what the history keeps of each.
 
@@ -50,7 +52,7 @@ class Classification:
         return losses, columns
 
     @torch.inference_mode()
-    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:
         """Accuracy in [0, 1] and mean cross-entropy over all samples; the model's mode is left to the caller."""
         right, loss, count = 0, 0.0, 0
         for logits, labels in predictions(model, batches):
@@ -60,7 +62,7 @@ class Classification:
         return {"accuracy": right / max(1, count), "loss": loss / max(1, count)}
 
 
-def predictions(model: nn.Module, batches: Iterable[Batch]) -> Iterable[tuple[Tensor, Tensor]]:
+def predictions(model: Forward, batches: Iterable[Batch]) -> Iterable[tuple[Tensor, Tensor]]:
     """Float32 logits (b, k) and labels int64 (b,) of each batch, without gradients."""
     for batch in batches:
         with torch.inference_mode():

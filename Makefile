@@ -1,0 +1,40 @@
+# `make demo` and `make test` do all the set-up: they need Python 3.11 or newer, make, and the public package index.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+
+# uv is taken if it is there, else installed into a private virtual environment of its own.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --all-extras
+
+.PHONY: help demo test test-slow check results
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.locked: $(filter .uv/bin/uv,$(UV)) uv.lock pyproject.toml
+	$(UV) sync --frozen --all-extras --quiet
+	@touch $@
+
+demo: .venv/.locked  ## three trainings on digits with 40 % wrong labels, and a report
+	$(RUN) tamis demo
+
+test: .venv/.locked  ## the quick tests
+	$(RUN) pytest -m "not slow"
+
+test-slow: .venv/.locked  ## the slow tests
+	$(RUN) pytest -m slow
+
+check: .venv/.locked  ## format, lint, types, import directions, docs
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) pyright
+	$(RUN) pytest tests/test_layers.py tests/test_docs.py
+	$(RUN) python benchmarks/tables.py --check
+
+results: .venv/.locked  ## write the README's tables from benchmarks/results
+	$(RUN) python benchmarks/tables.py

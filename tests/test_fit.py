@@ -1,0 +1,271 @@
+"""The training loop: what it promises about resuming, weights, accumulation, bad losses and methods."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tamis.batch import Batch
+from tamis.data import MemoryImages, PadCrop
+from tamis.fit import Cosine, Fitted, Flat, NotFinite, Progress, Settings, Steps, Triangle, fit
+from tamis.methods import METHODS, Method, Temperature
+from tamis.moment import Moment
+from tamis.rules import Easiest, Exclude
+from tamis.run import Run
+from tamis.tasks.classification import Classification
+
+SETTINGS = Settings(epochs=4, batch_size=16, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+
+
+def images(count: int = 70, classes: int = 3) -> MemoryImages:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(count) % classes
+    pixels = torch.randint(0, 100, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    for place, label in enumerate(labels.tolist()):
+        pixels[place, 0, 2 * label : 2 * label + 2] += 150
+    keys = [f"image-{place}" for place in range(count)]
+    return MemoryImages(pixels, labels, tuple("abc"[:classes]), keys, PadCrop(flip=True, pad=1))
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 3))
+
+
+def train(settings: Settings = SETTINGS, **options: Any) -> Fitted:
+    return fit(model(), Classification(), images(), settings=settings, validation=images(30), **options)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def run_at(folder: Path) -> Run:
+    return Run(folder, {"config": {"a": 1}})
+
+
+def test_learns() -> None:
+    fitted = train()
+    assert fitted.rows[-1]["validation"]["accuracy"] > 0.9
+    assert fitted.rows[-1]["train_loss"] < fitted.rows[0]["train_loss"]
+
+
+def test_same_seed_same_bits_other_seed_other_bits() -> None:
+    one, again, other = train(), train(), train(replace(SETTINGS, seed=1))
+    assert same(one.model.state_dict(), again.model.state_dict())
+    assert not same(one.model.state_dict(), other.model.state_dict())
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2])
+@pytest.mark.parametrize("name", ["uniform", "infobatch", "sigma-drop"])
+def test_resumes_bit_for_bit_after_an_epoch(tmp_path: Path, stop: int, name: str) -> None:
+    """With dropout, augmentation, momentum, data parameters and a method that depends on scores."""
+    options: dict[str, Any] = {"method": METHODS[name](), "temperature": Temperature(kind="joint")}
+
+    def watch(now: Progress) -> None:
+        if now.row is not None and now.epoch == stop:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(run=run_at(tmp_path / "stopped"), watch=watch, **options)
+    second = run_at(tmp_path / "stopped")
+    assert second.resumed
+    resumed = train(run=second, **options)
+    straight = train(run=run_at(tmp_path / "straight"), **options)
+    assert same(resumed.model.state_dict(), straight.model.state_dict())
+    assert same(resumed.best, straight.best)
+    assert resumed.temperature is not None
+    assert straight.temperature is not None
+    assert same(resumed.temperature.state_dict(), straight.temperature.state_dict())
+    assert torch.equal(resumed.ledger.score, straight.ledger.score)
+    timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.rows]
+    assert timeless == [{k: v for k, v in row.items() if k != "seconds"} for row in straight.rows]
+    for path in sorted((tmp_path / "straight" / "ledger").glob("*.parquet")):
+        assert pq.read_table(path).equals(pq.read_table(tmp_path / "stopped" / "ledger" / path.name)), path.name
+
+
+def test_finished_run_trains_no_more(tmp_path: Path) -> None:
+    first = train(run=run_at(tmp_path))
+    again = train(run=run_at(tmp_path))
+    assert again.rows == first.rows
+    assert same(again.model.state_dict(), first.model.state_dict())
+
+
+def test_accumulation_equals_the_whole_batch() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    def weights(accumulate: int) -> Tensor:
+        torch.manual_seed(0)
+        plain[1].reset_parameters()
+        settings = replace(SETTINGS, accumulate=accumulate)
+        temperature = Temperature(kind="joint")
+        fitted = fit(plain, Classification(), images(), settings=settings, temperature=temperature)
+        assert fitted.temperature is not None
+        rows = fitted.temperature.log_sigma_instance
+        assert rows is not None
+        return torch.cat([plain[1].weight.detach().flatten().clone(), rows.detach()])
+
+    torch.testing.assert_close(weights(1), weights(5), rtol=1e-3, atol=1e-3)
+
+
+class Bad(Classification):
+    """The loss of some samples is NaN from the second epoch on."""
+
+    def losses(self, model: Any, batch: Batch, temperature: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, columns = super().losses(model, batch, temperature)
+        columns["loss"] = torch.where(batch.index == 13, torch.nan, columns["loss"])
+        return losses, columns
+
+
+def test_bad_loss_names_the_sample() -> None:
+    with pytest.raises(NotFinite, match=r"NaN or infinity for 1 samples \(image-13\)"):
+        fit(model(), Bad(), images(), settings=SETTINGS)
+
+
+class Mean(Classification):
+    def losses(self, model: Any, batch: Batch, temperature: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, columns = super().losses(model, batch, temperature)
+        return losses.mean(), columns
+
+
+def test_a_mean_loss_is_refused() -> None:
+    with pytest.raises(TypeError, match='per-sample losses expected, got shape .* pass reduction="none"'):
+        fit(model(), Mean(), images(), settings=SETTINGS)
+
+
+def test_hidden_samples_are_neither_shown_nor_scored(tmp_path: Path) -> None:
+    hidden = torch.zeros(70, dtype=torch.bool)
+    hidden[::3] = True
+    fitted = train(method=Method(Exclude(hidden, "wrong")), run=run_at(tmp_path))
+    assert fitted.ledger.score.isnan().equal(hidden)
+    assert [row["shown"] for row in fitted.rows] == [46] * 4
+    decisions = pq.read_table(tmp_path / "ledger" / "decisions-00000.parquet").to_pydict()
+    assert decisions["index"] == list(range(0, 70, 3))
+    assert set(decisions["reason"]) == {repr(Exclude(hidden, "wrong"))}
+
+
+def test_weights_multiply_the_losses() -> None:
+    """A rule that doubles every weight is a doubled learning rate (without momentum and decay)."""
+
+    class Double:
+        def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
+            return weight * 2
+
+        def count(self, visible: int, moment: Moment) -> int | None:
+            return visible
+
+    slow = replace(SETTINGS, optimizer=partial(torch.optim.SGD, lr=0.01))
+    fast = replace(SETTINGS, optimizer=partial(torch.optim.SGD, lr=0.02))
+    doubled, rate = train(slow, method=Method(Double())), train(fast)
+    for name, value in doubled.model.state_dict().items():
+        torch.testing.assert_close(value, rate.model.state_dict()[name])
+
+
+def test_sigma_drop_decides_once() -> None:
+    noisy = images()
+    labels = noisy.labels.clone()
+    labels[:20] = (labels[:20] + 1) % 3
+    settings = replace(SETTINGS, epochs=12, optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9))
+    temperature = Temperature(instance_rate=0.3)
+    fitted = fit(
+        model(),
+        Classification(),
+        noisy.with_labels(labels),
+        settings=settings,
+        method=METHODS["sigma-drop"](start=0.5),
+        temperature=temperature,
+    )
+    hidden = [row["hidden"] for row in fitted.rows]
+    assert hidden[:6] == [0] * 6
+    assert len(set(hidden[6:])) == 1
+    assert 0 < hidden[6] < 40
+
+
+def test_sigma_drop_needs_instance_parameters() -> None:
+    with pytest.raises(ValueError, match="needs instance data parameters"):
+        train(method=METHODS["sigma-drop"](), temperature=Temperature(kind="class"))
+
+
+def test_best_epoch_is_kept_beside_the_last(tmp_path: Path) -> None:
+    fitted = train(run=run_at(tmp_path))
+    accuracies = [row["validation"]["accuracy"] for row in fitted.rows]
+    assert fitted.result["best"]["accuracy"] == max(accuracies)
+    assert fitted.result["best"]["epoch"] == accuracies.index(max(accuracies))
+    assert fitted.result["last"] == {"epoch": 3, **fitted.rows[-1]["validation"]}
+    assert json.loads((tmp_path / "result.json").read_text()) == fitted.result
+
+
+def test_curriculum_grows() -> None:
+    class Half:
+        def __call__(self, progress: float) -> float:
+            return 0.5 if progress < 0.5 else 1.0
+
+    fitted = train(method=Method(Easiest(Half())))
+    # The first epoch has no scores yet, so it shows everything.
+    assert [row["shown"] for row in fitted.rows] == [70, 35, 70, 70]
+
+
+def test_torch_schedulers_attach() -> None:
+    def one_cycle(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=4 * 5 + 1)
+
+    rates: list[float] = []
+    settings = replace(SETTINGS, scheduler=one_cycle)
+    train(settings, watch=lambda now: rates.append(now.row["lr"]) if now.row else None)
+    assert rates[0] > 0.04
+    assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize("schedule", [Cosine(), Triangle(), Flat(), Steps()])
+def test_schedules_stay_in_range(schedule: Any) -> None:
+    values = [schedule(place / 100) for place in range(101)]
+    assert all(0 <= value <= 1 for value in values)
+    assert max(values) == pytest.approx(1)
+
+
+def test_schedules_at_known_places() -> None:
+    assert Steps()(0.29) == 1
+    assert Steps()(0.3) == pytest.approx(0.1)
+    assert Steps()(0.95) == pytest.approx(1e-3)
+    assert Cosine()(0.5) == pytest.approx(0.5)
+    assert Triangle(peak=0.2, low=0.2)(0.1) == pytest.approx(0.6)
+    assert Triangle(peak=0.2, end=0.0)(0.6) == pytest.approx(0.5)
+
+
+def test_bf16_and_channels_last_train() -> None:
+    torch.manual_seed(0)
+    convolution = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+    settings = replace(SETTINGS, amp="bf16", channels_last=True)
+    fitted = fit(convolution, Classification(), images(), settings=settings, validation=images(30))
+    assert fitted.result["last"]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_compiled_model_trains_alike() -> None:
+    compiled, plain = train(replace(SETTINGS, compile=True)), train()
+    assert compiled.rows[0]["train_loss"] == pytest.approx(plain.rows[0]["train_loss"], rel=0.2)
+    assert compiled.result["last"]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulate", "evaluate_every"])
+def test_settings_refuse_what_cannot_be(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        replace(SETTINGS, **{name: 0})
+
+
+def test_history_is_complete(tmp_path: Path) -> None:
+    train(run=run_at(tmp_path), temperature=Temperature())
+    for epoch in range(4):
+        rows = pq.read_table(tmp_path / "ledger" / f"epoch-{epoch:05d}-000.parquet")
+        assert sorted(rows["index"].to_pylist()) == list(range(70))
+        assert {"loss", "margin", "correct", "predicted", "weight", "log_sigma"} < set(rows.column_names)
