@@ -1,7 +1,7 @@
 """What data parameters cost: scaled loss + backward + LazySGD, against the plain head, at any number of rows.
 
-Three heads on logits (128, k): plain cross-entropy with one loss per sample, as the training loop needs it; the same with
-instance parameters and LazySGD; and the dense way of the published code (a dense gradient, clone, step, restore), O(N).
+Three heads on logits (128, k): plain cross-entropy with one loss per sample, as the training loop needs it; the same
+with instance parameters and LazySGD; and the dense way of the published code (clone, step, restore), O(N).
 "mean" is torch's fused mean loss, which gives no loss per sample. The limit is the plain head: the rows of a batch are
 half a kilobyte, so what is added is the overhead of about twenty small operations.
 

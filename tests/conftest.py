@@ -1,5 +1,10 @@
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples in every run: a failure is somebody's change, not somebody's luck.
+settings.register_profile("tamis", deadline=None, derandomize=True)
+settings.load_profile("tamis")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -34,7 +34,6 @@ def test_a_ledger_without_samples_is_refused():
         Ledger(0)
 
 
-@settings(deadline=None)
 @given(st.lists(VISITS, max_size=4))
 def test_scores_visits_and_refusals_add_up(batches):
     ledger = Ledger(6)
@@ -54,7 +53,6 @@ def test_scores_visits_and_refusals_add_up(batches):
     assert ledger.score.tolist() == pytest.approx(score, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
-@settings(deadline=None)
 @given(VISITS, st.randoms(use_true_random=False))
 def test_the_order_in_a_batch_does_not_matter(visits, random):
     one, other = Ledger(6), Ledger(6)

@@ -2,8 +2,7 @@
 
 The order of an epoch is a permutation of the *whole* data set that depends on seed and epoch alone; what is hidden is
 left out of it. Two runs with the same seed and different rules therefore see the samples they share in the same
-order:
-they differ by the method and by nothing else.
+order: they differ by the method and by nothing else.
 """
 
 import warnings
@@ -91,7 +90,7 @@ class PlannedSampler(Sampler[int]):
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be in [0, {self.world_size}), got {self.rank!r}")
         self.ledger, self.rule, self.epochs, self.seed = ledger, rule, epochs, seed
-        self._finished = self._warned = False
+        self._warned = False
         self._plan(0, None)
 
     def _plan(self, epoch: int, weight: Tensor | None, position: int = 0) -> None:
@@ -106,7 +105,11 @@ class PlannedSampler(Sampler[int]):
                 f"the plan of epoch {epoch} must show at least {self.world_size} samples, got {len(order)} from "
                 f"{self.rule!r}; weaken the rule"
             )
-        self.position, self._finished = position, False
+        self.position = position
+
+    @property
+    def _finished(self) -> bool:
+        return self.position >= len(self.order)
 
     def set_epoch(self, epoch: int) -> None:
         """Ask the rule for the plan of an epoch, with the scores as they are now."""
@@ -118,14 +121,14 @@ class PlannedSampler(Sampler[int]):
         return len(self.order) // self.world_size
 
     def __iter__(self) -> Iterator[int]:
-        if self._finished:
-            self._advance_alone()
+        self._advance_alone()
         while self.position < len(self.order):
             self.position += self.world_size
             yield int(self.order[self.position - self.world_size + self.rank])
-        self._finished = True
 
     def _advance_alone(self) -> None:
+        if not self._finished:
+            return
         if not self._warned:
             warnings.warn("set_epoch was not called between two epochs; advancing by itself", stacklevel=3)
             self._warned = True
@@ -135,7 +138,8 @@ class PlannedSampler(Sampler[int]):
         """The rest of the epoch in batches, for loops that take index tensors.
 
         The epoch is cut into ceil(m / batch_size) batches whose sizes differ by at most one sample in each process: a
-        last batch of one or two samples would ruin batch normalisation.
+        last batch of one or two samples would ruin batch normalisation. Where an epoch goes on with another batch size
+        or number of processes, the batch that was begun is shown as far as it is left.
 
         Args:
             batch_size: at most this many samples a batch in each process.
@@ -143,14 +147,13 @@ class PlannedSampler(Sampler[int]):
         Yields:
             int64 (b,), this process's part of the global batch.
         """
-        per_process = len(self)
-        for start, stop in _cuts(per_process, batch_size):
-            first, last = start * self.world_size, stop * self.world_size
-            if first < self.position:
+        self._advance_alone()
+        for start, stop in _cuts(len(self), batch_size):
+            first, last = max(start * self.world_size, self.position), stop * self.world_size
+            if first >= last:
                 continue
             self.position = last
             yield self.order[first + self.rank : last : self.world_size].long()
-        self._finished = True
 
     def steps(self, batch_size: int) -> int:
         """Number of batches in the current epoch."""
@@ -195,7 +198,6 @@ class PlannedSampler(Sampler[int]):
                 "resume with the number of processes that saved it, or one that divides it"
             )
         self._plan(int(state["epoch"]), state["weight"].clone(), int(state["position"]))
-        self._finished = self.position >= len(self.order)
 
 
 def _cuts(size: int, batch_size: int) -> Sequence[tuple[int, int]]:
@@ -231,7 +233,5 @@ class PlannedBatchSampler(Sampler[list[int]]):
         return self.sampler.steps(self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        if self.sampler._finished:
-            self.sampler._advance_alone()
         for index in self.sampler.batches(self.batch_size):
             yield index.tolist()

@@ -154,14 +154,6 @@ class LazySGD(torch.optim.Optimizer):
         Raises:
             ValueError: a value outside its range.
         """
-        if not lr >= 0:
-            raise ValueError(f"lr must be at least 0, got {lr!r}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay must be at least 0, got {weight_decay!r}")
-        if decay not in ("per_member", "per_row"):
-            raise ValueError(f'decay must be "per_member" or "per_row", got {decay!r}')
         options = {
             "lr": lr,
             "momentum": momentum,
@@ -170,6 +162,15 @@ class LazySGD(torch.optim.Optimizer):
             "clamp": clamp,
         }
         super().__init__(params, options)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; the options of the group are checked.
+
+        Raises:
+            ValueError: a value outside its range.
+        """
+        _check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -214,3 +215,19 @@ class LazySGD(torch.optim.Optimizer):
         if "momentum" not in self.state[table]:
             self.state[table]["momentum"] = torch.zeros_like(table, requires_grad=False)
         return self.state[table]["momentum"]
+
+
+def _check(group: dict[str, Any]) -> None:
+    lr, momentum, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
+    decay, clamp = group["decay"], group["clamp"]
+    if not lr >= 0:
+        raise ValueError(f"lr must be at least 0, got {lr!r}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
+    if not weight_decay >= 0:
+        raise ValueError(f"weight_decay must be at least 0, got {weight_decay!r}")
+    if decay not in ("per_member", "per_row"):
+        raise ValueError(f'decay must be "per_member" or "per_row", got {decay!r}')
+    pair = isinstance(clamp, tuple | list) and len(clamp) == 2 and clamp[0] <= clamp[1]
+    if not (clamp is None or clamp == "published" or pair):
+        raise ValueError(f'clamp must be (low, high), "published" or None, got {clamp!r}')

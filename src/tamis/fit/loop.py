@@ -173,7 +173,7 @@ class _Training:
         self.model = prepared(model, settings)
         self.ledger = Ledger(len(train))
         self.sampler = PlannedSampler(self.ledger, method.rule, epochs=settings.epochs, seed=settings.seed)
-        self.stepper = Stepper(self.model, task, settings, temperature, len(train.class_names), len(train))
+        self.stepper = Stepper(self.model, task, settings, method, temperature, len(train.class_names), len(train))
         self.next_epoch, self.samples_seen = 0, 0
         self.seconds = self.seconds_evaluation = 0.0
         self.rows: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tamis.batch import Batch
 from tamis.fit.settings import Settings
-from tamis.methods import Temperature
+from tamis.methods import Method, Temperature
 from tamis.temperature import DataParameters
 
 _TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,6 +26,7 @@ class Stepper:
         model: nn.Module,
         task: Any,
         settings: Settings,
+        method: Method,
         temperature: Temperature | None,
         classes: int,
         samples: int,
@@ -43,7 +44,8 @@ class Stepper:
         self.settings_temperature = temperature
         if temperature is not None:
             self.temperature = temperature.rows(classes, samples).to(self.device)
-            self.rows_optimizer = temperature.optimizer(self.temperature, settings.epochs, settings.batch_size)
+            rate = temperature.rate(method, settings.epochs)
+            self.rows_optimizer = temperature.optimizer(self.temperature, rate, settings.batch_size)
             self.rows_rates = [group["lr"] for group in self.rows_optimizer.param_groups]
 
     @property

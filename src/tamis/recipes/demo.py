@@ -9,18 +9,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from tamis.data import MemoryImages, hold_out, symmetric
-from tamis.moment import seed_of
+from tamis.data import MemoryImages, hold_out
 from tamis.recipes.config import TrainConfig
-from tamis.recipes.train import Data, train_on
+from tamis.recipes.train import Data, make_noise, train_on
 from tamis.report import suspects, write_report
 
-NOISE = 0.4
 EPOCHS = 30
 
 
-def digits(seed: int) -> Data:
-    """The digits with a fifth of them held out, and 40 % of the training labels redrawn over all ten classes.
+def digits(config: TrainConfig) -> Data:
+    """The digits with a fifth of them held out, and the configuration's noise on the labels of the rest.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -34,23 +32,24 @@ def digits(seed: int) -> Data:
     labels = torch.as_tensor(target).long()
     keys = [f"digit-{place:04d}" for place in range(len(labels))]
     source = MemoryImages(pixels, labels, tuple("0123456789"), keys)
-    train, validation = hold_out(source, 0.2, seed)
-    noise = symmetric(train.labels, NOISE, 10, torch.Generator().manual_seed(seed_of(seed, "label noise")))
-    return Data(train.with_labels(noise.labels), validation.with_scale(train.mean, train.std), noise)
+    train, validation = hold_out(source, 0.2, config.seed)
+    noise = make_noise(config, train)
+    labelled = train if noise is None else train.with_labels(noise.labels)
+    return Data(labelled, validation.with_scale(train.mean, train.std), noise)
 
 
 def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
     """Train plainly, with data parameters, and on the clean part only; print and compare."""
     console = Console()
-    data = digits(seed)
+    base = TrainConfig(
+        data=Path("digits"), epochs=EPOCHS, flip=False, model="small", seed=seed, threads=threads, noise="symmetric"
+    )
+    data = digits(base)
     wrong = 0 if data.noise is None else int(data.noise.changed.sum())
     console.print(
         f"{len(data.train):,} handwritten digits to train on, {wrong} of them with a wrong label; "
         f"{len(data.validation)} to judge by",
         highlight=False,
-    )
-    base = TrainConfig(
-        data=Path("digits"), epochs=EPOCHS, flip=False, model="small", seed=seed, threads=threads, noise="symmetric"
     )
     arms = {
         "plain training": replace(base, out=out / "plain"),

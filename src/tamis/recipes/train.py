@@ -210,7 +210,7 @@ def train_on(data: Data, config: TrainConfig, console: Console | None = None, *,
     if not run.resumed:
         write_samples(run.folder / "ledger", data.train.keys, data.train.labels, clean)
     model = model_of(config, data.train)
-    console.print(_intent(config, data, settings, temperature, run), highlight=False)
+    console.print(_intent(config, data, settings, method, temperature, run), highlight=False)
     board = TensorBoard(run.folder / "tensorboard")
     with progress_bar(name, config.epochs * len(data.train), config.epochs, console) as show:
 
@@ -278,7 +278,9 @@ def calibrate(model: nn.Module, validation: Images, settings: Settings) -> dict[
     }
 
 
-def _intent(config: TrainConfig, data: Data, settings: Settings, temperature: Temperature | None, run: Run) -> str:
+def _intent(
+    config: TrainConfig, data: Data, settings: Settings, method: Method, temperature: Temperature | None, run: Run
+) -> str:
     """What is going to happen, in a few lines, before the first long wait."""
     classes = len(data.train.class_names)
     lines = [
@@ -291,7 +293,7 @@ def _intent(config: TrainConfig, data: Data, settings: Settings, temperature: Te
             f"{data.noise.kind} noise: {changed:,} labels ({100 * changed / len(data.train):.1f} %) are wrong now"
         )
     if temperature is not None:
-        rate = temperature.rate(config.epochs)
+        rate = temperature.rate(method, config.epochs)
         lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a sample's own loss")
     if run.resumed:
         done = len(run.metrics())

@@ -16,7 +16,8 @@ class Balanced:
     """Another rule, with a floor for each class.
 
     If the inner rule keeps a share q of everything visible, each class keeps at least ceil(floor * q * its visible
-    samples); what is missing comes back from what the inner rule has just hidden, with its earlier weight.
+    samples); what is missing comes back from what the inner rule has just hidden, with its earlier weight: unscored
+    samples first, then the scored ones from one end.
 
     Attributes:
         rule: the inner rule.
@@ -25,7 +26,7 @@ class Balanced:
         readmit: which hidden samples of a short class come back first, the "easiest" or the "hardest".
 
     Raises:
-        ValueError: floor outside [0, 1].
+        ValueError: floor outside [0, 1], or an unknown end.
     """
 
     rule: Rule
@@ -36,6 +37,8 @@ class Balanced:
     def __post_init__(self) -> None:
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor must be in [0, 1], got {self.floor!r}")
+        if self.readmit not in ("easiest", "hardest"):
+            raise ValueError(f'readmit must be "easiest" or "hardest", got {self.readmit!r}')
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """The inner rule's weights, and the floors kept."""
@@ -45,11 +48,12 @@ class Balanced:
         before = self.labels[visible].bincount(minlength=classes)
         after = self.labels[kept].bincount(minlength=classes)
         share = self.floor * int(after.sum()) / max(1, int(before.sum()))
-        select = lowest if self.readmit == "easiest" else highest
+        select, first = (lowest, -math.inf) if self.readmit == "easiest" else (highest, math.inf)
+        known = score.masked_fill(score.isnan(), first)
         # Only classes below their floor cost a pass.
-        for label in (after < (before * share - 1e-9).ceil()).nonzero().flatten().tolist():
+        for label in (after < (before.double() * share - 1e-9).ceil()).nonzero().flatten().tolist():
             short = math.ceil(share * int(before[label]) - 1e-9) - int(after[label])
-            back = select(score, visible & ~kept & (self.labels == label), short)
+            back = select(known, visible & ~kept & (self.labels == label), short)
             inner[back] = weight[back]
         return inner
 

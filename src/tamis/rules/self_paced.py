@@ -72,11 +72,11 @@ class SelfPaced:
     def _value(self, loss: Tensor, age: float) -> Tensor:
         if self.kind == "hard" or age <= 0:
             return torch.ones_like(loss)
+        loss = loss / age  # the age is the unit from here on: no overflow with tiny losses
         if self.kind == "linear":
-            return (1 - loss / age).clamp(0, 1)
+            return (1 - loss).clamp(0, 1)
         if self.kind == "log":
             zeta = 1 - self.zeta_age
-            return (torch.log(loss * (self.zeta_age / age) + zeta) / math.log(zeta)).clamp(0, 1)
-        second = self.soft * age
-        zeta = age * second / (age - second)
-        return (zeta / loss - zeta / age).clamp(0, 1)
+            return (torch.log(loss * self.zeta_age + zeta) / math.log(zeta)).clamp(0, 1)
+        zeta = self.soft / (1 - self.soft)
+        return (zeta / loss - zeta).clamp(0, 1)

@@ -1,12 +1,16 @@
-"""Wrong labels: how much of the gap between plain training and a clean-only oracle the methods close.
+"""Methods side by side on the same data: wrong labels, InfoBatch, all-random labels.
 
 All arms of a seed share the start of the model, the order of the samples, the augmentation and the noise. Rows that are
 in the results already are not run again, so the same command goes on after an interruption.
 
-    python benchmarks/noise.py --data digits --epochs 15 30 90
-    python benchmarks/noise.py --data fashion=/path/to/fashion-mnist --images 4000
-    python benchmarks/noise.py --data cifar10=/path/to/cifar10_jpeg.tar.xz --images 20000 --flip
-    python benchmarks/noise.py --data cifar10=... --noise /path/to/CIFAR-10_human.npz
+- noise: how much of the gap between plain training and a clean-only oracle the methods close; who finds wrong labels.
+- infobatch: fewer sample visits against full training, with a random subset of the same cost beside it.
+- random-labels: does the training fit labels that mean nothing (section 3.5)?
+
+    python benchmarks/arms.py noise --data digits --epochs 15 30 90
+    python benchmarks/arms.py noise --data fashion=/path/to/fashion-mnist --images 4000 --model small-fast
+    python benchmarks/arms.py noise --data cifar10=/path/to/cifar10_jpeg.tar.xz --noise /path/to/CIFAR-10_human.npz
+    python benchmarks/arms.py noise --data cifar10=/path --model wrn-28-10 --epochs 84 --flip --crop 4 --amp bf16
 """
 
 import argparse
@@ -17,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import append, done
+from record import append, done, read
 from torch import Tensor
 
 from tamis.data import MemoryImages, Noise, PadCrop, open_splits
@@ -29,19 +33,24 @@ from tamis.recipes.train import Data, make_noise, train_on
 from tamis.scores import auroc, cross_entropy
 from tamis.tasks.classification import predictions
 
-ARMS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "data parameters": {"data_parameters": "instance"},
-    "sigma-drop": {"data_parameters": "instance", "method": "sigma-drop"},
-    "loss-drop": {"method": "loss-drop"},
-    "oracle": {"oracle": True},
+ARMS: dict[str, dict[str, dict[str, Any]]] = {
+    "noise": {
+        "plain": {},
+        "data parameters": {"data_parameters": "instance"},
+        "sigma-drop": {"data_parameters": "instance", "method": "sigma-drop"},
+        "loss-drop": {"method": "loss-drop"},
+        "oracle": {"oracle": True},
+    },
+    "infobatch": {"full": {}, "infobatch": {"method": "infobatch"}, "random": {"method": "random"}},
+    "random-labels": {"plain": {}, "class": {"data_parameters": "class"}, "joint": {"data_parameters": "joint"}},
 }
+NOISE = {"noise": "symmetric", "infobatch": "none", "random-labels": "random"}
 
 
 def splits(name: str, config: TrainConfig, images: int) -> Callable[[int], Data]:
     """A function from the seed to the data with fresh noise, on a fixed subset of the training images."""
     if name == "digits":
-        return lambda seed: digits(seed)
+        return lambda seed: digits(replace(config, seed=seed))
     train, validation = open_splits(config.data)
     if not isinstance(train, MemoryImages) or validation is None:
         raise SystemExit(f"{config.data} must hold small images with a test split")
@@ -49,13 +58,11 @@ def splits(name: str, config: TrainConfig, images: int) -> Callable[[int], Data]
 
     def of_seed(seed: int) -> Data:
         noise = make_noise(replace(config, seed=seed), train)
-        if noise is None:
-            raise SystemExit("--noise must make some labels wrong")
         # The noise is drawn for the whole set (CIFAR-N needs that); the subset is the same for every seed.
         generator = torch.Generator().manual_seed(seed_of(0, "benchmark subset"))
         rows = torch.randperm(len(train), generator=generator)[: images or len(train)].sort().values
-        chosen, part = train.select(rows), noise.select(rows)
-        return Data(chosen.with_labels(part.labels), validation, part)
+        chosen, part = train.select(rows), noise and noise.select(rows)
+        return Data(chosen if part is None else chosen.with_labels(part.labels), validation, part)
 
     return of_seed
 
@@ -90,61 +97,73 @@ def confident_learning(logits: Tensor, labels: Tensor, wrong: Tensor) -> dict[st
     }
 
 
-def measure(arm: str, config: TrainConfig, data: Data) -> dict[str, Any]:
+def measure(options: dict[str, Any], config: TrainConfig, data: Data) -> dict[str, Any]:
     """Train one arm; the figures of its row."""
-    if data.noise is None:
-        raise SystemExit("the benchmark needs noise")
     with tempfile.TemporaryDirectory() as folder:
-        fitted = train_on(data, replace(config, out=Path(folder) / "run", **ARMS[arm]))
+        fitted = train_on(data, replace(config, out=Path(folder) / "run", **options))
     result, row = fitted.result, fitted.rows[-1]
-    memorised = float((fitted.ledger.score < 0.5).float().mean()) if arm == "plain" else None
     return {
         "train": len(data.train),
-        "wrong": int(data.noise.changed.sum()),
+        "wrong": 0 if data.noise is None else int(data.noise.changed.sum()),
         "last": result["last"]["accuracy"],
         "best": result["best"]["accuracy"],
         "best_epoch": result["best"]["epoch"],
         "train_accuracy": row["train_accuracy"],
-        "fitted": memorised,
+        "sigma_p50": 1.0 if row["sigma"] is None else row["sigma"]["p50"],
+        "class_sigma": None if row["class_sigma"] is None else sum(row["class_sigma"]) / len(row["class_sigma"]),
         "hidden": row["hidden"],
         "samples_seen": result["costs"]["samples_seen"],
         "seconds": round(result["costs"]["seconds_training"], 1),
-        **detectors(fitted, data, data.noise),
+        **({} if data.noise is None else detectors(fitted, data, data.noise)),
     }
+
+
+def same_cost(name: str, identity: dict[str, Any]) -> dict[str, float]:
+    """The ratio with which a random subset costs what InfoBatch cost with the same seed."""
+    others = {key: value for key, value in identity.items() if key != "arm"}
+    for row in read(name):
+        if row["arm"] == "infobatch" and all(row.get(key) == value for key, value in others.items()):
+            return {"ratio": row["samples_seen"] / (row["train"] * row["epochs"])}
+    raise SystemExit("the random arm needs the infobatch arm of the same seed first")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmark", choices=ARMS)
     parser.add_argument("--data", required=True, help="digits, or a name and a path: cifar10=/path")
     parser.add_argument("--epochs", type=int, nargs="+", default=[15, 30, 90])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[2, 3, 4, 5, 6], help="0 and 1 were used to find defaults"
+    )
+    parser.add_argument("--arms", nargs="+", help="default: all of the benchmark")
     parser.add_argument("--images", type=int, default=0, help="training images to take; 0 = all")
     parser.add_argument("--model", default="small")
-    parser.add_argument("--noise", default="symmetric")
+    parser.add_argument("--noise", help="default: that of the benchmark")
     parser.add_argument("--ratio", type=float, default=0.4)
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--crop", type=int, default=0)
     parser.add_argument("--amp", default="none")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--name", default="noise", help="file of results")
+    parser.add_argument("--name", help="file of results, by default the benchmark's")
     given = parser.parse_args()
+    arms, file, kind = ARMS[given.benchmark], given.name or given.benchmark, given.noise or NOISE[given.benchmark]
     name, _, path = given.data.partition("=")
     base = TrainConfig(
-        data=Path(path or name), model=given.model, noise=given.noise, noise_ratio=given.ratio, flip=given.flip,
+        data=Path(path or name), model=given.model, noise=kind, noise_ratio=given.ratio, flip=given.flip,
         crop=given.crop, amp=given.amp, channels_last=True, threads=given.threads, history=False, calibrate=False,
     )  # fmt: skip
     data_of = splits(name, base, given.images)
-    noise = "human (worse)" if given.noise.endswith(".npz") else f"{given.noise} {given.ratio}"
+    noise = "human (worse)" if kind.endswith(".npz") else f"{kind} {given.ratio}" if kind == "symmetric" else kind
     for epochs in given.epochs:
         for seed in given.seeds:
-            for arm in given.arms:
+            for arm in given.arms or arms:
                 identity = {"data": name, "images": given.images, "noise": noise, "model": given.model}
                 identity |= {"epochs": epochs, "seed": seed, "arm": arm}
-                if done(given.name, **identity):
+                if done(file, **identity):
                     continue
-                row = identity | measure(arm, replace(base, epochs=epochs, seed=seed), data_of(seed))
-                append(given.name, row)
+                options = arms[arm] | (same_cost(file, identity) if arm == "random" else {})
+                row = identity | measure(options, replace(base, epochs=epochs, seed=seed), data_of(seed))
+                append(file, row)
                 print(*(f"{key}={value}" for key, value in row.items() if key != "environment"), flush=True)
 
 

@@ -1,0 +1,413 @@
+import warnings
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from tamis.checkpoint import load_checkpoint, save_checkpoint
+from tamis.ledger import Ledger
+from tamis.moment import Moment
+from tamis.paces import Polynomial
+from tamis.rules import DropEasy, Easiest, InfoBatch, Prune, RandomSubset, Rule, Uniform, chain
+from tamis.sampler import PlannedBatchSampler, PlannedSampler, shuffled
+
+
+def scored(n: int) -> Ledger:
+    ledger = Ledger(n)
+    ledger.record(torch.arange(n), torch.rand(n, generator=torch.Generator().manual_seed(0)))
+    return ledger
+
+
+def sampler(rule: Rule | None = None, n: int = 53, *, epochs: int = 6, **options) -> PlannedSampler:
+    return PlannedSampler(scored(n), rule or Uniform(), epochs=epochs, **options)
+
+
+def epoch_of(source: PlannedSampler, epoch: int) -> list[int]:
+    source.set_epoch(epoch)
+    return list(source)
+
+
+CHAIN = chain(Easiest(0.7), InfoBatch())
+RULES = [Uniform(), Easiest(Polynomial(0.2)), Prune(0.3), InfoBatch(), RandomSubset(0.5), CHAIN]
+WITH_RULES = pytest.mark.parametrize("rule", RULES, ids=repr)
+
+
+# ----- the order ------------------------------------------------------------------------------------------------
+
+
+@WITH_RULES
+def test_an_epoch_is_what_the_rule_shows_in_the_order_of_the_whole(rule):
+    source, whole = sampler(rule, seed=3), sampler(seed=3)
+    for epoch in range(6):
+        got, everything = epoch_of(source, epoch), epoch_of(whole, epoch)
+        assert len(got) == len(source) == len(set(got))  # never one index twice
+        weight = rule(torch.ones(53), source.ledger.score, Moment(epoch, 6, 3))
+        assert torch.equal(source.weight, weight)
+        assert got == [index for index in everything if weight[index] > 0]  # paired with every other rule
+        assert all(isinstance(index, int) for index in got)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    first = epoch_of(sampler(seed=1), 2)
+    assert sorted(first) == list(range(53))
+    torch.manual_seed(9)
+    assert epoch_of(sampler(seed=1), 2) == first
+    assert epoch_of(sampler(seed=1, epochs=3), 2) == first
+    assert len({tuple(first), tuple(epoch_of(sampler(seed=1), 3)), tuple(epoch_of(sampler(seed=2), 2))}) == 3
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    epoch_of(sampler(InfoBatch()), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_order_is_uniform():
+    """Each sample in each place about equally often."""
+    count = torch.zeros(6, 6)
+    for seed in range(1200):
+        order = shuffled(torch.ones(6), Moment(0, 1, seed))
+        count[order.long(), torch.arange(6)] += 1
+    chi2 = float(((count - 200) ** 2 / 200).sum())
+    assert chi2 < 25 + 5 * (2 * 25) ** 0.5
+
+
+def test_pieces_of_the_order_are_joined(monkeypatch):
+    weight = (torch.arange(100) % 3 > 0).float()
+    whole = shuffled(weight, Moment(0, 1))
+    monkeypatch.setattr("tamis.sampler._PIECE", 7)
+    assert torch.equal(shuffled(weight, Moment(0, 1)), whole)
+
+
+def test_scores_are_read_anew_at_every_epoch():
+    ledger = scored(20)
+    source = PlannedSampler(ledger, Easiest(0.5), epochs=3)
+    ledger.record(torch.arange(20), torch.arange(20.0))
+    source.set_epoch(1)
+    assert sorted(source) == list(range(10))
+    ledger.record(torch.arange(20), -torch.arange(20.0))
+    source.set_epoch(2)
+    assert sorted(source) == list(range(10, 20))
+
+
+def test_a_plan_is_kept_while_its_epoch_runs():
+    ledger = scored(20)
+    source = PlannedSampler(ledger, Easiest(0.5), epochs=3)
+    walk = iter(source)
+    seen = [next(walk) for _ in range(4)]
+    ledger.record(torch.arange(20), torch.rand(20))
+    source.set_epoch(0)  # as some frameworks do once more
+    assert len(source) == 10
+    rest = list(walk)
+    assert len(set(seen + rest)) == 10
+
+
+# ----- several processes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@WITH_RULES
+def test_processes_share_one_global_order(world, rule):
+    alone = sampler(rule)
+    parts = [sampler(rule, rank=rank, world_size=world) for rank in range(world)]
+    for epoch in range(4):
+        whole = epoch_of(alone, epoch)
+        shares = [epoch_of(part, epoch) for part in parts]
+        length = len(whole) // world
+        assert [len(share) for share in shares] == [length] * world == [len(part) for part in parts]
+        assert [share[place] for place in range(length) for share in shares] == whole[: length * world]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_batches_of_processes_make_up_the_batches_of_one(world):
+    alone = sampler(n=60)
+    parts = [sampler(n=60, rank=rank, world_size=world) for rank in range(world)]
+    small = 12 // world
+    for step, whole in zip(zip(*(part.batches(small) for part in parts), strict=True), alone.batches(12), strict=True):
+        assert torch.equal(torch.stack(step, 1).flatten(), whole)
+
+
+@pytest.mark.parametrize(("rank", "world"), [(2, 2), (-1, 2), (0, 0)])
+def test_a_rank_outside_the_world_is_refused(rank, world):
+    with pytest.raises(ValueError, match=rf"rank must be in \[0, {world}\), got {rank}"):
+        sampler(rank=rank, world_size=world)
+
+
+# ----- batches --------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 3))
+def test_batches_are_even_and_make_up_the_epoch(n, batch_size, world):
+    if n < world:
+        return
+    parts = [sampler(n=n, rank=rank, world_size=world) for rank in range(world)]
+    batches = [list(part.batches(batch_size)) for part in parts]
+    sizes = [len(batch) for batch in batches[0]]
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == parts[0].steps(batch_size) == -(-(n // world) // batch_size)
+    for share, part in zip(batches, parts, strict=True):
+        assert all(batch.dtype == torch.int64 for batch in share)
+        again = PlannedSampler(part.ledger, part.rule, epochs=6, rank=part.rank, world_size=world)
+        assert torch.cat(share).tolist() == list(again)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_batch_size_below_one_is_refused(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+        PlannedBatchSampler(sampler(), batch_size)
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+        list(sampler().batches(batch_size))
+
+
+class Squares(Dataset):
+    def __len__(self) -> int:
+        return 53
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return index, index**2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batch_sampler_in_a_data_loader(workers):
+    source = sampler(Easiest(Polynomial(0.3, 0.5, 1.0)))
+    loader = DataLoader(Squares(), batch_sampler=PlannedBatchSampler(source, 8), num_workers=workers)
+    plain = sampler(Easiest(Polynomial(0.3, 0.5, 1.0)))
+    lengths = []
+    for epoch in range(3):
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        batches = [index for index, _ in loader]
+        assert len(batches) == len(loader)
+        assert torch.cat(batches).tolist() == epoch_of(plain, epoch)
+        assert max(map(len, batches)) - min(map(len, batches)) <= 1
+        lengths.append(len(loader))
+    assert lengths == [2, 4, 5]  # 15, 28 and 40 samples
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_sampler_in_a_data_loader(drop_last):
+    source = sampler(Prune(0.5))
+    loader = DataLoader(Squares(), batch_size=8, sampler=source, drop_last=drop_last)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epoch in range(3):
+            source.set_epoch(epoch)
+            got = torch.cat([index for index, _ in loader]).tolist()
+            assert got == epoch_of(sampler(Prune(0.5)), epoch)[: 24 if drop_last else 27]
+
+
+# ----- the epochs -----------------------------------------------------------------------------------------------
+
+
+WALKS = {
+    "indices": list,
+    "batches": lambda source: torch.cat(list(source.batches(8))).tolist(),
+    "batch sampler": lambda source: [index for batch in PlannedBatchSampler(source, 8) for index in batch],
+}
+
+
+@pytest.mark.parametrize("walk", WALKS.values(), ids=WALKS)
+def test_it_advances_by_itself_and_says_so_once(walk):
+    source, told = sampler(epochs=4), sampler(epochs=4)
+    first = walk(source)
+    with pytest.warns(UserWarning, match="set_epoch was not called between two epochs; advancing by itself"):
+        second = walk(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        third = walk(source)
+    assert [first, second, third] == [epoch_of(told, epoch) for epoch in range(3)]
+
+
+def test_an_iterator_that_was_not_exhausted_leaves_no_empty_epoch():
+    source = sampler(n=10)
+    walk = iter(source)
+    for _ in range(10):  # as `for _ in range(len(loader)): next(iterator)` does
+        next(walk)
+    with pytest.warns(UserWarning, match="set_epoch"):
+        assert list(source) == epoch_of(sampler(n=10), 1)
+
+
+def test_it_stays_in_the_last_epoch():
+    source = sampler(epochs=2)
+    with pytest.warns(UserWarning, match="set_epoch"):
+        epochs = [list(source) for _ in range(4)]
+    assert epochs[1] == epochs[2] == epochs[3] != epochs[0]
+
+
+def test_with_set_epoch_nothing_is_said():
+    source = sampler()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epoch in (0, 1, 3, 1):
+            assert epoch_of(source, epoch) == epoch_of(sampler(), epoch)
+
+
+def test_an_epoch_outside_the_training_is_refused():
+    with pytest.raises(ValueError, match=r"epoch must be in \[0, 6\), got 6"):
+        sampler().set_epoch(6)
+
+
+def test_an_empty_epoch_is_refused_before_it_starts():
+    with pytest.raises(ValueError, match=r"the plan of epoch 0 must show at least 1 samples, got 0 from DropEasy"):
+        sampler(DropEasy(below=2.0))
+    with pytest.raises(ValueError, match=r"must show at least 3 samples, got 2 from .*; weaken the rule"):
+        sampler(n=2, rank=0, world_size=3)
+    source = sampler(DropEasy(below=2.0, start=0.5))
+    source.set_epoch(2)
+    with pytest.raises(ValueError, match="the plan of epoch 3 must show"):
+        source.set_epoch(3)
+
+
+# ----- total steps ----------------------------------------------------------------------------------------------
+
+KNOWN = [Uniform(), Easiest(Polynomial(0.2)), chain(Easiest(Polynomial(0.4)), Prune(0.1)), RandomSubset(0.3)]
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+@pytest.mark.parametrize("rule", KNOWN, ids=repr)
+def test_total_steps_are_the_steps_that_come(rule, batch_size, world):
+    source = sampler(rule, epochs=9, rank=world - 1, world_size=world)
+    steps = 0
+    for epoch in range(9):
+        source.set_epoch(epoch)
+        steps += len(list(source.batches(batch_size)))
+    assert source.total_steps(batch_size) == steps
+
+
+def test_total_steps_fit_one_cycle():
+    source = sampler(Easiest(Polynomial(0.3)), epochs=4)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=source.total_steps(8))
+    for epoch in range(4):
+        source.set_epoch(epoch)
+        for _ in source.batches(8):
+            optimizer.step()
+            schedule.step()
+    assert schedule.last_epoch == source.total_steps(8)
+
+
+@pytest.mark.parametrize("rule", [InfoBatch(), DropEasy(0.1), chain(Easiest(0.5), InfoBatch())], ids=repr)
+def test_total_steps_that_depend_on_scores_are_refused(rule):
+    with pytest.raises(ValueError, match=r"the length of epoch 0 must not depend on scores, got .*drive the learning"):
+        sampler(rule).total_steps(8)
+
+
+# ----- going on in the middle of an epoch -----------------------------------------------------------------------
+
+
+def resumed(source: PlannedSampler, **options) -> PlannedSampler:
+    """Another sampler, with other scores, that takes over the state as a checkpoint would hold it."""
+    other = PlannedSampler(Ledger(len(source.ledger)), source.rule, epochs=source.epochs, seed=source.seed, **options)
+    state = source.state_dict()
+    other.load_state_dict({**state, "weight": state["weight"].clone()})
+    return other
+
+
+@WITH_RULES
+@pytest.mark.parametrize("position", [0, 1, 5])
+def test_indices_go_on_where_they_stopped(rule, position):
+    source = sampler(rule, seed=4)
+    source.set_epoch(2)
+    walk = iter(source)
+    seen = [next(walk) for _ in range(position)]
+    other = resumed(source)
+    assert other.moment.epoch == 2
+    assert len(other) == len(source)
+    assert seen + list(other) == epoch_of(sampler(rule, seed=4), 2)
+
+
+@WITH_RULES
+def test_batches_go_on_where_they_stopped(rule):
+    whole = [batch.tolist() for batch in sampler(rule).batches(4)]
+    for done in range(len(whole) + 1):
+        source = sampler(rule)
+        walk = source.batches(4)
+        seen = [next(walk).tolist() for _ in range(done)]
+        other = resumed(source)
+        other.set_epoch(0) if 0 < done < len(whole) else None
+        if done < len(whole):
+            assert seen + [batch.tolist() for batch in other.batches(4)] == whole
+
+
+def test_a_state_through_a_checkpoint(tmp_path):
+    source = sampler(InfoBatch())
+    walk = iter(source)
+    seen = [next(walk) for _ in range(7)]
+    save_checkpoint(tmp_path / "c", {}, source.state_dict())
+    other = sampler(InfoBatch())
+    other.load_state_dict(load_checkpoint(tmp_path / "c")[1])
+    assert seen + list(other) == list(sampler(InfoBatch()))
+
+
+@pytest.mark.parametrize(("old", "new"), [(2, 1), (1, 2), (3, 1), (1, 3), (2, 3), (3, 2)])
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_another_number_of_processes_goes_on_exactly(old, new, batch_size):
+    """Every sample of the epoch once: seen before, or shown after, in the one global order."""
+    parts = [sampler(n=60, rank=rank, world_size=old) for rank in range(old)]
+    walks = [part.batches(batch_size) for part in parts]
+    seen: list[int] = []
+    tried = 0
+    while True:
+        step = [next(walk, None) for walk in walks]
+        if step[0] is None:
+            break
+        seen += torch.stack([batch for batch in step if batch is not None], 1).flatten().tolist()
+        if parts[0].position % new or len(seen) == 60:
+            continue
+        tried += 1
+        others = [resumed(parts[0], rank=rank, world_size=new) for rank in range(new)]
+        batches = [list(other.batches(batch_size)) for other in others]
+        assert all(len(batch) <= batch_size for batch in batches[0])
+        rest = torch.stack([torch.cat(share) for share in batches], 1).flatten().tolist()
+        assert seen + rest == list(sampler(n=60))
+    assert tried
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 7, 60])
+def test_another_batch_size_goes_on_exactly(batch_size):
+    source = sampler()
+    walk = source.batches(5)
+    seen = torch.cat([next(walk) for _ in range(3)]).tolist()
+    rest = list(resumed(source).batches(batch_size))
+    assert all(len(batch) <= batch_size for batch in rest)
+    assert seen + torch.cat(rest).tolist() == list(sampler())
+
+
+def test_a_finished_epoch_stays_finished():
+    source = sampler()
+    list(source)
+    other = resumed(source)
+    other.set_epoch(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(other)) == 53
+    with pytest.warns(UserWarning, match="set_epoch"):
+        assert list(resumed(source)) == epoch_of(sampler(), 1)
+
+
+def test_states_that_do_not_fit_are_refused():
+    source = sampler()
+    iterator = iter(source)
+    next(iterator)
+    with pytest.raises(ValueError, match="weight must hold 10 samples, got 53"):
+        sampler(n=10).load_state_dict(source.state_dict())
+    with pytest.raises(ValueError, match="position must be a multiple of the 2 processes, got 1; resume"):
+        sampler(rank=0, world_size=2).load_state_dict(source.state_dict())
+
+
+def test_weights_multiply_the_losses_of_what_is_shown():
+    source = sampler(InfoBatch(0.5))
+    weight: Tensor = source.weight[torch.cat(list(source.batches(8)))]
+    assert set(weight.tolist()) == {1.0, 2.0}
+    assert float(weight.sum()) == pytest.approx(53, abs=12)
+
+
+def test_edges_of_batches_cover_without_gaps():
+    edges = [len(batch) for batch in sampler(n=10).batches(4)]
+    assert sum(edges) == 10
+    assert all(abs(one - other) <= 1 for one, other in pairwise(edges))
