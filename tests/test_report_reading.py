@@ -60,7 +60,14 @@ def test_more_suspects_than_samples_gives_all(run):
 
 
 def test_ties_go_by_index_and_nan_comes_last():
-    assert ranking(np.array([1.0, np.nan, 2.0, 1.0, 2.0])).tolist() == [2, 4, 0, 3, 1]
+    score = np.array([1.0, np.nan, 2.0, 1.0, 2.0])
+    assert ranking(score, score).tolist() == [2, 4, 0, 3, 1]
+
+
+def test_ties_go_by_mean_loss_before_the_index():
+    score = np.array([20.0, 3.0, 20.0, np.nan, 20.0, 20.0])
+    mean_loss = np.array([1.0, 9.0, 5.0, np.nan, np.nan, 5.0])
+    assert ranking(score, mean_loss).tolist() == [2, 5, 0, 4, 1, 3]
 
 
 def test_count_must_be_positive(run):
@@ -92,8 +99,8 @@ def test_auroc_counts_pairs(pairs):
 
 def test_share_of_wrong_leaves_out_what_was_never_scored():
     score, wrong = np.array([3.0, np.nan, 2.0, 1.0]), np.array([True, True, False, True])
-    assert share_of_wrong(score, wrong, 2) == 0.5
-    assert math.isnan(share_of_wrong(np.array([np.nan]), np.array([True]), 1))
+    assert share_of_wrong(ranking(score, score), score, wrong, 2) == 0.5
+    assert math.isnan(share_of_wrong(np.array([0]), np.array([np.nan]), np.array([True]), 1))
 
 
 def test_a_story_tells_every_epoch(run):

@@ -16,6 +16,7 @@ from torch import Tensor
 from tamis.files import replace_json, sync_file, sync_folder
 
 _TENSOR, _PAIRS = "tensor:", "pairs:"
+_FILES = {"model.safetensors", "state.safetensors", "state.json"}
 
 
 class DamagedCheckpoint(ValueError):
@@ -29,11 +30,14 @@ def flatten(state: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
         TypeError: a value that is neither plain data nor a tensor.
     """
     if isinstance(state, Tensor):
+        while name in tensors:  # the keys 1 and "1" have one name
+            name += "'"
         tensors[name] = state.detach().cpu().contiguous().clone()
         return {_TENSOR: name}
     if isinstance(state, dict):
         pairs = [[key, flatten(value, tensors, f"{name}/{key}")] for key, value in state.items()]
-        return dict(pairs) if all(isinstance(key, str) for key in state) else {_PAIRS: pairs}
+        plain = all(isinstance(key, str) for key in state) and set(state) not in ({_TENSOR}, {_PAIRS})
+        return dict(pairs) if plain else {_PAIRS: pairs}
     if isinstance(state, list | tuple):
         return [flatten(value, tensors, f"{name}/{place}") for place, value in enumerate(state)]
     if state is None or isinstance(state, bool | int | float | str):
@@ -90,16 +94,29 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         DamagedCheckpoint: a file is missing or altered; the message names it.
     """
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise DamagedCheckpoint(f"checkpoint {folder} must hold manifest.json, got none; use an older checkpoint")
-    for name, expected in json.loads(manifest.read_text()).items():
+    for name, expected in _manifest(folder / "manifest.json").items():
         path = folder / name
         if not path.is_file() or _sha256(path) != expected:
-            raise DamagedCheckpoint(f"checkpoint file {path} is missing or altered; use an older checkpoint")
+            raise DamagedCheckpoint(
+                f"checkpoint file {path} must be as manifest.json lists it, got an altered or missing one; "
+                "use an older checkpoint"
+            )
     tensors = load_file(folder / "state.safetensors")
-    state = unflatten(json.loads((folder / "state.json").read_text()), tensors)
+    state = unflatten(json.loads((folder / "state.json").read_text("utf-8")), tensors)
     return load_file(folder / "model.safetensors"), state
+
+
+def _manifest(path: Path) -> dict[str, str]:
+    try:
+        hashes = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        hashes = None
+    if not isinstance(hashes, dict) or set(hashes) != _FILES:
+        raise DamagedCheckpoint(
+            f"checkpoint file {path} must list {', '.join(sorted(_FILES))}, got an altered or missing one; "
+            "use an older checkpoint"
+        )
+    return hashes
 
 
 def _sha256(path: Path) -> str:

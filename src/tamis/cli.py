@@ -1,11 +1,15 @@
 """The command line: tamis train | score | report | explain | demo."""
 
+import shlex
+import signal
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
-from cyclopts.config import Toml, Yaml
+import yaml
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
 
 import tamis
 from tamis.recipes.config import ScoreConfig, TrainConfig
@@ -15,9 +19,17 @@ app = App(
     help="Train vision models on the samples that matter.",
     help_on_error=False,
     version=tamis.__version__,
+    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
 )
-# Bad input ends with one line and this code; everything else that goes wrong shows its traceback.
+# What a user can get wrong ends with one line and this code; anything else shows its traceback.
 BAD_INPUT = 2
+STOPPED = 128  # and the number of the signal
+
+
+# Each command prints its first line before it imports torch, which takes seconds.
 
 
 @app.command
@@ -26,7 +38,7 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
     The same command again goes on where it was stopped. Ends with the path of a report.
     """
-    print(f"tamis train: {config.data} -> {config.folder}", flush=True)  # torch takes seconds to load
+    print(f"tamis train: {config.data} -> {config.folder}", flush=True)
     from tamis.recipes.commands import train_command
 
     train_command(config)
@@ -35,6 +47,7 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 @app.command
 def score(config: Annotated[ScoreConfig, Parameter(name="*")]) -> None:
     """Score the samples of a data set with trained runs: loss, margin, entropy, EL2N, GraNd, forgetting, AUM."""
+    print(f"tamis score: {', '.join(map(str, config.runs))}", flush=True)
     from tamis.recipes.score import score_command
 
     score_command(config)
@@ -51,13 +64,14 @@ def report(runs: list[Path], *, out: Path | None = None) -> None:
     out
         The page; by default report.html in the first run folder.
     """
+    print(f"tamis report: {', '.join(map(str, runs))}", flush=True)
     from tamis.recipes.commands import report_command
 
     report_command(runs, out)
 
 
 @app.command
-def explain(run: Path, sample: str) -> None:
+def explain(run: Path, sample: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Tell everything that a run knows of one sample.
 
     Parameters
@@ -67,7 +81,7 @@ def explain(run: Path, sample: str) -> None:
     sample
         Its key (the path of the image in the data set) or its position.
     """
-    from tamis.recipes.commands import explain_command
+    from tamis.recipes.explain import explain_command
 
     explain_command(run, sample)
 
@@ -85,33 +99,61 @@ def demo(out: Path = Path("tamis-demo"), *, threads: int = 1, seed: int = 0) -> 
     seed
         Decides everything random.
     """
+    print(f"tamis demo: -> {out}", flush=True)
     from tamis.recipes.demo import demo_command
 
     demo_command(out, threads=threads, seed=seed)
 
 
 @app.meta.default
-def _with_file(
+def _start(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[
-        Path | None, Parameter(help="Take settings from a YAML or TOML file; flags go before it.")
-    ] = None,
+    config: Annotated[Path | None, Parameter(help="Take settings from a YAML or TOML file; flags win over it.")] = None,
+    debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> Any:
-    if config is not None:
-        kind = Toml if config.suffix == ".toml" else Yaml
-        app.config = kind(config, must_exist=True, use_commands_as_keys=False)
+    app.config = () if config is None else Dict(settings_in(config), source=str(config), use_commands_as_keys=False)
     return app(tokens)
 
 
+def settings_in(path: Path) -> dict[str, Any]:
+    """The settings in a YAML or TOML file.
+
+    Raises:
+        ValueError: it is neither, or damaged; the message names the line.
+        FileNotFoundError: it is not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"config must be a file that is there, got {str(path)!r}; correct the path")
+    if path.suffix not in (".toml", ".yaml", ".yml"):
+        raise ValueError(f"config must end in .toml, .yaml or .yml, got {str(path)!r}; rename it")
+    kind = path.suffix[1:].upper()
+    try:
+        with path.open(encoding="utf-8") as file:  # YAML's messages name an open file
+            return tomllib.loads(file.read()) if kind == "TOML" else yaml.safe_load(file) or {}
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config must be {kind}, got {error} in {str(path)!r}; correct it") from error
+
+
 def main() -> None:
-    """Run the command line; a user's mistake ends with one line on stderr and exit code 2."""
+    """Run the command line: a user's mistake ends with one line on stderr, a signal with the command to go on."""
+    sys.path.append(str(Path.cwd()))  # where models given as module:callable may lie
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app.meta()
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+    except (CycloptsError, ValueError, OSError, ImportError, FloatingPointError) as error:
         if "--debug" in sys.argv:
             raise
-        print(f"tamis: {error}", file=sys.stderr)
+        print(f"tamis: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print("\ntamis: stopped; the same command again goes on after the last finished epoch", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        again = shlex.join(["tamis", *sys.argv[1:]])
+        print(f"\ntamis: stopped; to go on after the last finished epoch: {again}", file=sys.stderr)
+        sys.exit(STOPPED + stop.args[0])
+
+
+def _stop(number: int, frame: object) -> None:
+    """End as Ctrl-C does; the second signal ends at once."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+    raise KeyboardInterrupt(number)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ class Run:
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         """Make the folder, or open it if it holds the same run.
 
+        A run that was stopped before its first epoch ended has nothing to go on from: it is begun anew, with whatever
+        configuration.
+
         Args:
             folder: the run folder.
             description: goes to run.json; its "config" decides whether an existing folder is the same run.
@@ -34,14 +38,19 @@ class Run:
         """
         self.folder = folder
         known = folder / "run.json"
-        self.resumed = known.is_file()
+        self.resumed = known.is_file() and (self.finished or any(folder.glob("checkpoints/epoch-*")))
+        if folder.is_file():
+            raise FileExistsError(f"run folder must be a folder, got the file {folder}; choose another")
         if self.resumed:
-            _same_config(folder, json.loads(known.read_text())["config"], description["config"])
-        elif folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(f"run folder must be new or empty, got {folder} with other files; choose another")
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if not self.resumed:
+            _same_config(folder, json.loads(known.read_text("utf-8"))["config"], description["config"])
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A run that was killed before it began leaves a temporary file.
+            if not known.is_file() and any(not path.name.startswith(".tmp-") for path in folder.iterdir()):
+                raise FileExistsError(f"run folder must be new or empty, got {folder} with other files; choose another")
+            shutil.rmtree(folder / "ledger", ignore_errors=True)
             replace_json(known, description)
+        (folder / "checkpoints").mkdir(exist_ok=True)
         self.history = History(folder / "ledger")
 
     @property
@@ -75,21 +84,24 @@ class Run:
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest sound checkpoint; None if there is none to go on from.
 
-        A damaged newest one falls back to the one before it.
+        A damaged newest one falls back to the one before it, with a warning that names the damaged file.
         """
         checkpoints = self.folder / "checkpoints"
         for path in sorted(checkpoints.glob("epoch-*"), reverse=True):
             try:
                 return load_checkpoint(path)
-            except DamagedCheckpoint:
-                continue
+            except DamagedCheckpoint as error:
+                warnings.warn(f"{error}; going back to the one before it", stacklevel=2)
         return None
 
     def best_weights(self, otherwise: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The model's state dict after the best epoch; `otherwise` if there is no sound one."""
+        """The model's state dict after the best epoch; `otherwise` if there is none yet or, with a warning, no more."""
         try:
             return load_checkpoint(checkpoint_of(self.folder, "best"))[0]
-        except (FileNotFoundError, DamagedCheckpoint):
+        except FileNotFoundError:
+            return otherwise
+        except DamagedCheckpoint as error:
+            warnings.warn(f"{error}; the weights of the best epoch are lost", stacklevel=2)
             return otherwise
 
     def finish(self, result: dict[str, Any]) -> None:
@@ -98,7 +110,7 @@ class Run:
 
     def _pointer(self, name: str) -> str | None:
         path = self.folder / "checkpoints" / name
-        return path.read_text() if path.is_file() else None
+        return path.read_text("utf-8") if path.is_file() else None
 
 
 def checkpoint_of(folder: Path, which: str) -> Path:
@@ -114,13 +126,13 @@ def checkpoint_of(folder: Path, which: str) -> Path:
     pointer = folder / "checkpoints" / names[which]
     if not pointer.is_file():
         raise FileNotFoundError(f"run {folder} must hold a {which} checkpoint, got none; train it first")
-    return pointer.parent / pointer.read_text()
+    return pointer.parent / pointer.read_text("utf-8")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of a run folder's metrics.jsonl, in the order of the epochs; empty if there is none."""
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     rows = []
     for line in lines:
         try:
@@ -131,6 +143,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _same_config(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    new = json.loads(json.dumps(new))  # as it would be read back: lists for tuples
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if differing:
         changes = ", ".join(f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in differing)

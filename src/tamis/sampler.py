@@ -46,8 +46,13 @@ def shuffled(weight: Tensor, moment: Moment) -> Tensor:
     visible = weight > 0
     if visible.all():
         return order
-    pieces = [piece[visible.index_select(0, piece)] for piece in order.split(_PIECE)]
-    return torch.cat(pieces)
+    kept = 0
+    for piece in order.split(_PIECE):
+        # Moved to the front in place: what is written never overtakes what is read.
+        shown = piece[visible.index_select(0, piece)]
+        order[kept : kept + len(shown)] = shown
+        kept += len(shown)
+    return order[:kept]
 
 
 class PlannedSampler(Sampler[int]):
@@ -96,7 +101,7 @@ class PlannedSampler(Sampler[int]):
     def _plan(self, epoch: int, weight: Tensor | None, position: int = 0) -> None:
         self.moment = Moment(epoch, self.epochs, self.seed)
         if weight is None:
-            weight = self.rule(torch.ones(len(self.ledger)), self.ledger.score, self.moment)
+            weight = self.rule(torch.ones(1).expand(len(self.ledger)), self.ledger.score, self.moment)
         self.weight = weight
         order = shuffled(weight, self.moment)
         self.order = order[: len(order) // self.world_size * self.world_size]

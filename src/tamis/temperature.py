@@ -12,21 +12,37 @@ import torch
 from torch import Tensor, nn
 
 
-class _Gather(torch.autograd.Function):
-    """table[index] for a 1-D table, with a sparse gradient of one entry for each element of `index`."""
+class _Scale(torch.autograd.Function):
+    """Logits / sigma in one node: (logits, table, index, [table, index]), sigma = the sum of exp(table[index]).
+
+    The gradient of a table is sparse, with an entry for each member of the batch: it is not coalesced, since the
+    published weight decay counts members.
+    """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.rows = len(table)
-        return table.index_select(0, index)
+    def forward(ctx: Any, logits: Tensor, *pairs: Tensor) -> Tensor:
+        tables, indices = pairs[::2], pairs[1::2]
+        parts = [table.index_select(0, index).exp_() for table, index in zip(tables, indices, strict=True)]
+        inverse = (parts[0] if len(parts) == 1 else parts[0] + parts[1]).reciprocal_().to(logits.device).unsqueeze_(1)
+        scaled = logits * inverse
+        # One part is its own sigma: nothing to share the gradient by.
+        ctx.save_for_backward(scaled, inverse, *indices, *(parts if len(parts) > 1 else ()))
+        ctx.sizes = [len(table) for table in tables]
+        return scaled
 
     @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        # Not coalesced: an entry for each member of the batch is what the published weight decay counts.
-        sparse = torch.sparse_coo_tensor(index[None], grad[0], (ctx.rows,), check_invariants=False, is_coalesced=False)
-        return sparse, None
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, inverse, *rest = ctx.saved_tensors
+        indices, parts = rest[: len(ctx.sizes)], rest[len(ctx.sizes) :]
+        # Eqs 4 and 5 for log sigma: d(logits / sigma) / d(log sigma_t) = -(logits / sigma) * sigma_t / sigma.
+        pull = torch.linalg.vecdot(grad[0], scaled).neg_()
+        gradients: list[Tensor | None] = [grad[0] * inverse]
+        for place, (index, size) in enumerate(zip(indices, ctx.sizes, strict=True)):
+            own = pull.to(index.device)
+            own = own * parts[place] * inverse.squeeze(1).to(index.device) if parts else own
+            shape = index.unsqueeze(0), own, (size,)
+            gradients += [torch.sparse_coo_tensor(*shape, check_invariants=False, is_coalesced=False), None]
+        return tuple(gradients)
 
 
 class DataParameters(nn.Module):
@@ -91,12 +107,7 @@ class DataParameters(nn.Module):
         Returns:
             float32 (b,), above 0.
         """
-        parts = [
-            _Gather.apply(table, rows.to(table.device)).exp()
-            for table, rows in ((self.log_sigma_class, label), (self.log_sigma_instance, index))
-            if table is not None
-        ]
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return self.forward(torch.ones(len(index), 1), label, index).squeeze(1).reciprocal()
 
     def forward(self, logits: Tensor, label: Tensor, index: Tensor) -> Tensor:
         """Logits divided by sigma, for any loss on logits.
@@ -109,8 +120,12 @@ class DataParameters(nn.Module):
         Returns:
             float32 (b, k).
         """
-        sigma = self.sigma(label, index).to(logits.device)
-        return logits.float() * sigma.reciprocal().unsqueeze(-1)
+        pairs = []
+        if self.log_sigma_class is not None:
+            pairs += [self.log_sigma_class, label.to(self.log_sigma_class.device)]
+        if self.log_sigma_instance is not None:
+            pairs += [self.log_sigma_instance, index.to(self.log_sigma_instance.device)]
+        return _Scale.apply(logits.float(), *pairs)
 
     def extra_repr(self) -> str:
         """Sizes."""

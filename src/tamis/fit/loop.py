@@ -21,6 +21,9 @@ from tamis.run import Run
 from tamis.sampler import PlannedSampler
 from tamis.temperature import DataParameters
 
+# Seconds after which a slow training tells where it is, between the steps at which it does so anyway.
+_TELL = 1.0
+
 
 class Source(Protocol):
     """A data set that yields batches for index tensors."""
@@ -206,15 +209,16 @@ class _Training:
         plan = self.sampler.batches(self.settings.batch_size)
         batches = self.train.batches(plan, epoch=epoch, seed=self.settings.seed, train=True)
         self.model.train()
+        told = started
         for place, batch in enumerate(batches):
             progress = (epoch + place / steps) / self.settings.epochs
             torch.manual_seed(seed_of(self.settings.seed, epoch, place, "model"))
             columns = self.stepper.step(batch, self.sampler.weight[batch.index], progress, learning=learning)
             observer.see(columns, self.stepper.log_sigma(batch.index) if learning else None)
-            if self.watch is not None and observer.flushed:
-                now = self.seconds + time.perf_counter() - started
-                done = observer.samples
-                self.watch(Progress(epoch, done, shown, self.samples_seen + done, now))
+            now = time.perf_counter()
+            if self.watch is not None and (observer.flushed or now > told + _TELL):
+                told, done = now, observer.samples
+                self.watch(Progress(epoch, done, shown, self.samples_seen + done, self.seconds + now - started))
         observer.end()
         self.seconds += time.perf_counter() - started
         self.samples_seen += shown

@@ -113,11 +113,22 @@ class Settings:
 
     def resolved_device(self) -> torch.device:
         """The device that "auto" stands for here, or the named one."""
-        if self.device != "auto":
-            return torch.device(self.device)
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return device_of(self.device)
+
+
+def device_of(name: str) -> torch.device:
+    """The device that "auto" stands for here, or the named one.
+
+    Raises:
+        ValueError: torch knows no such device, or cannot use it here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device must be one that works here, got {name!r}: {reason}; take auto or cpu") from error
 
 
 def prepared(model: nn.Module, settings: Settings) -> nn.Module:

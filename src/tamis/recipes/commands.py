@@ -1,39 +1,43 @@
-"""The commands that print: train, report, explain."""
+"""The commands that print: train and report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from rich.console import Console
 
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.data import Data, hold_to_samples, load
 from tamis.recipes.score import config_of
 from tamis.recipes.suspect_list import write_suspects
-from tamis.recipes.train import Data, load, train_on
-from tamis.report import explain_sample, write_report
+from tamis.recipes.train import settings_of, train_on
+from tamis.recipes.watching import plain_console
+from tamis.report import write_report
 
 
 def train_command(config: TrainConfig) -> None:
     """Train, then say what came of it and where it lies."""
-    console = Console()
+    console = plain_console()
+    settings_of(config).resolved_device()  # a wrong optimiser or device is told before the data is opened
     with console.status("opening the data"):
         data = load(config)
     fitted = train_on(data, config, console)
-    console.print(conclusion(fitted.result), highlight=False)
+    console.print(conclusion(fitted.result))
     finish(config, data, console)
 
 
 def finish(config: TrainConfig, data: Data, console: Console) -> None:
     """Write the list of suspects and the report, as far as the configuration wants them."""
     if not config.history:
-        console.print(f"run folder: {config.folder}", highlight=False)
+        console.print(f"run folder: {config.folder}")
         return
     count = max(100, len(data.train) // 10)
     listed = write_suspects(config.folder, min(count, len(data.train)), list(data.train.class_names))
-    console.print(f"labels to look at: {listed}", highlight=False)
+    console.print(f"labels to look at: {listed}")
     if config.report:
         page = write_report(config.folder, thumbnails=data.train.thumbnail)
-        console.print(f"report: {page}", highlight=False)
+        console.print(f"report: {page}")
 
 
 def conclusion(result: dict[str, Any]) -> str:
@@ -59,21 +63,21 @@ def conclusion(result: dict[str, Any]) -> str:
 
 
 def report_command(runs: Sequence[Path], out: Path | None) -> None:
-    """Write a page from run folders; thumbnails are taken from the data if it is still there."""
-    page = write_report(list(runs), out, thumbnails=_thumbnails(runs[0]))
-    Console().print(f"report: {page}", highlight=False)
+    """Write a page from run folders; thumbnails are taken from the data if it is still there, as it was."""
+    console = plain_console()
+    # The page shows the suspects of the first run that has a sigma for each sample.
+    instance = [run for run in runs if config_of(run).data_parameters in ("instance", "joint")]
+    with console.status("reading the runs"):
+        page = write_report(list(runs), out, thumbnails=_thumbnails([*instance, *runs][0]))
+    console.print(f"report: {page}")
 
 
-def _thumbnails(run: Path) -> Any:
+def _thumbnails(run: Path) -> Callable[[int], Image.Image] | None:
+    config = config_of(run)
     try:
-        return load(config_of(run)).train.thumbnail
-    except (ValueError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"no pictures in the report: {error}", highlight=False)
+        train = load(config).train
+        hold_to_samples(run, train)
+    except (ValueError, OSError) as error:
+        print(f"no pictures in the report: {error}", flush=True)
         return None
-
-
-def explain_command(run: Path, sample: str) -> None:
-    """Print the story of a sample."""
-    Console().print(
-        str(explain_sample(run, int(sample) if sample.isdigit() else sample)), highlight=False, markup=False
-    )
+    return train.thumbnail

@@ -1,8 +1,29 @@
 """Configurations: plain data, without torch, so that `tamis --help` answers at once."""
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
+
+Score = Literal["loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum"]
+
+_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("at least 1", lambda value: value >= 1, ("epochs", "batch_size", "accumulate", "image_size")),
+    ("at least 0", lambda value: value >= 0, ("crop", "threads", "workers", "weight_decay", "instance_decay")),
+    ("above 0", lambda value: value > 0, ("lr", "instance_rate")),
+    ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum",)),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio",)),
+)
+
+
+def check_ranges(config: object) -> None:
+    """Refuse a setting outside its range; None and settings that are not there are in every range."""
+    for condition, holds, names in _RANGES:
+        for name in names:
+            value = getattr(config, name, None)
+            if value is not None and not holds(value):
+                raise ValueError(f"{name} must be {condition}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -11,27 +32,27 @@ class TrainConfig:
 
     Attributes:
         data: images with labels: a folder with a subfolder for each class (with or without train/ and val/), an
-            archive of one,
-            CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label.
+            archive of one, CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label.
         out: run folder; by default runs/ and a name made from data, method and seed. The same command again
             goes on there.
         validation: a data set to judge by; by default the one that comes with the data, else a part that is held out.
         hold_out: share of the training images that is held out where there is no validation set, in (0, 1).
         model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide (each also with
-            -fast), wrn-28-10 (any depth
-            and width),
-            any torchvision classifier, timm:NAME, or your own module:callable.
+            -fast), wrn-28-10 (any depth and width), any torchvision classifier, timm:NAME, or your own
+            module:callable (the working directory is searched too).
         weights: file with weights to start from (.safetensors or .pt); nothing is ever downloaded.
         new_head: take the weights without the last layer, for other classes than they were trained on.
-        method: uniform, random, infobatch, self-paced, sigma-drop or loss-drop.
+        method: what is shown: all (uniform), a random subset, InfoBatch, the easy first (self-paced), or all until
+            the labels that look wrong are dropped, by sigma or by loss.
         ratio: share of the samples that random shows, or that InfoBatch hides of the easy ones, in (0, 1).
-        start: progress at which sigma-drop and loss-drop begin to drop, in (0, 1).
-        exclude: file with a key in each line (or a CSV with a column key, such as suspects.csv) of samples to
-            leave out.
+        start: progress at which sigma-drop and loss-drop begin to drop, in (0, 1); by default a third.
+        exclude: file with a key in each line (or a CSV with a column key, such as an edited suspects.csv) of
+            training samples to leave out.
         data_parameters: learn a temperature for each class, each instance, both (joint) or none.
-        preset: settings of the data parameters: default, paper, published, paper-imagenet or published-imagenet.
+        preset: settings of the data parameters: the default ones, or as printed (paper) or as in the code that was
+            published with it, for small images or for ImageNet.
         instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
-        instance_decay: weight decay of log sigma of the samples.
+        instance_decay: weight decay of log sigma of the samples; by default the preset's.
         epochs: passes over what the method shows.
         batch_size: samples of a step.
         accumulate: split each batch into this many pieces to save memory.
@@ -39,12 +60,11 @@ class TrainConfig:
         lr: learning rate.
         momentum: momentum of SGD (with Nesterov's form) and RMSprop.
         weight_decay: weight decay of the model.
-        schedule: course of the learning rate over the training: triangle, cosine, linear, steps (x 0.1 at 30,
-            60, 90 %) or flat.
+        schedule: course of the learning rate over the training; steps falls to a tenth at 30, 60 and 90 %.
         flip: mirror training images at random.
         crop: shift small training images by up to so many pixels.
         image_size: side in pixels that large images are cropped to.
-        amp: autocast: none, bf16 or fp16.
+        amp: autocast to a shorter number format.
         channels_last: use the channels-last memory format.
         compile: use torch.compile.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -56,12 +76,17 @@ class TrainConfig:
         noise_name: which labels of a CIFAR-N file.
         oracle: train only on the samples whose labels the noise left right: what a perfect method would do.
         calibrate: fit a temperature on the validation images after training, and report the calibration error.
-        history: keep the loss, margin and sigma of each sample in every epoch; needed for the report's lists.
+        history: keep the loss, margin and sigma of each sample in every epoch; needed for the list of suspects
+            and the report.
         report: write the report.
         seed: decides everything random.
+
+    Raises:
+        ValueError: a number outside its range, or settings that do not go together.
     """
 
     data: Path
+    _: KW_ONLY
     out: Path | None = None
     validation: Path | None = None
     hold_out: float = 0.1
@@ -103,14 +128,14 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "image_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        for name, low, high in (("hold_out", 0, 1), ("ratio", 0, 1)):
-            if not low < getattr(self, name) < high:
-                raise ValueError(f"{name} must be in ({low}, {high}), got {getattr(self, name)!r}")
-        if not 0 <= self.noise_ratio <= 1:
-            raise ValueError(f"noise_ratio must be in [0, 1], got {self.noise_ratio!r}")
+        check_ranges(self)
+        if self.start is not None and self.method not in ("sigma-drop", "loss-drop"):
+            raise ValueError(f"start must come with sigma-drop or loss-drop, got {self.method!r}; leave it out")
+        rows = self.data_parameters
+        if rows == "none" and self.preset != "default":
+            raise ValueError(f"preset must come with data parameters, got {rows!r}; add --data-parameters")
+        if rows in ("none", "class") and (self.instance_rate is not None or self.instance_decay is not None):
+            raise ValueError(f"instance settings must come with instance or joint, got {rows!r}; add --data-parameters")
         if self.oracle and self.noise == "none":
             raise ValueError("oracle must come with noise, got none; without it no label is known to be wrong")
         if self.method == "sigma-drop" and self.data_parameters in ("none", "class"):
@@ -125,7 +150,15 @@ class TrainConfig:
 
     @classmethod
     def from_plain(cls, settings: dict[str, Any]) -> "TrainConfig":
-        """The inverse of `plain`."""
+        """The inverse of `plain`.
+
+        Raises:
+            ValueError: a setting is unknown.
+        """
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(settings.keys() - known)
+        if unknown:
+            raise ValueError(f"config must have settings of this version of tamis, got {unknown[0]!r}; use the other")
         paths = {each.name for each in fields(cls) if "Path" in str(each.type)}
         typed: dict[str, Any] = settings | {key: Path(settings[key]) for key in paths if settings.get(key)}
         return cls(**typed)
@@ -135,7 +168,7 @@ class TrainConfig:
         """The run folder."""
         if self.out is not None:
             return self.out
-        parts = [self.data.resolve().name.split(".")[0], self.method]
+        parts = [self.data.resolve().name.split(".")[0] or "data", self.method]
         parts += [self.data_parameters] * (self.data_parameters != "none") + ["oracle"] * self.oracle
         return Path("runs") / "-".join([*parts, f"seed{self.seed}"])
 
@@ -147,19 +180,29 @@ class ScoreConfig:
     Attributes:
         runs: run folders whose models score; the scores of several are averaged.
         data: score these images instead of the training images of the first run.
-        scores: which scores: loss, margin, entropy, el2n, grand (of the model); forgetting, aum (of the run's
-            history, for
-            its own training images only).
+        scores: loss, margin, entropy, el2n and grand are of the model; forgetting and aum are of the run's history,
+            for its own training images only.
         which: the checkpoint that scores, last or best.
         out: the table, .parquet or .csv; by default scores.csv in the first run folder.
         device: auto, cpu, cuda, cuda:1, mps.
         batch_size: images of a step.
+
+    Raises:
+        ValueError: no run, a batch size below 1, or a table of another kind.
     """
 
     runs: list[Path]
+    _: KW_ONLY
     data: Path | None = None
-    scores: list[str] = field(default_factory=lambda: ["loss", "margin", "entropy", "el2n"])
+    scores: list[Score] = field(default_factory=lambda: ["loss", "margin", "entropy", "el2n"])
     which: Literal["last", "best"] = "last"
     out: Path | None = None
     device: str = "auto"
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if not self.runs:
+            raise ValueError("runs must name at least one run folder, got none")
+        if self.out is not None and self.out.suffix not in (".csv", ".parquet"):
+            raise ValueError(f"out must end in .parquet or .csv, got {str(self.out)!r}")

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from tamis.data import MemoryImages, hold_out
 from tamis.recipes.config import TrainConfig
-from tamis.recipes.train import Data, make_noise, train_on
+from tamis.recipes.data import Data, make_noise
+from tamis.recipes.train import train_on
+from tamis.recipes.watching import plain_console
 from tamis.report import suspects, write_report
 
 EPOCHS = 30
@@ -40,7 +41,7 @@ def digits(config: TrainConfig) -> Data:
 
 def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
     """Train plainly, with data parameters, and on the clean part only; print and compare."""
-    console = Console()
+    console = plain_console()
     base = TrainConfig(
         data=Path("digits"), epochs=EPOCHS, flip=False, model="small", seed=seed, threads=threads, noise="symmetric"
     )
@@ -49,7 +50,6 @@ def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
     console.print(
         f"{len(data.train):,} handwritten digits to train on, {wrong} of them with a wrong label; "
         f"{len(data.validation)} to judge by",
-        highlight=False,
     )
     arms = {
         "plain training": replace(base, out=out / "plain"),
@@ -57,16 +57,15 @@ def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
         "oracle (clean labels only)": replace(base, out=out / "oracle", oracle=True),
     }
     for name, config in arms.items():
-        result = train_on(data, config, Console(stderr=True, quiet=not console.is_terminal), name=name).result
+        result = train_on(data, config, console, name=name, lines=False).result
         last, best = result["last"], result["best"]
         console.print(
             f"{name:<27} {100 * last['accuracy']:5.1f} % after the last epoch, {100 * best['accuracy']:5.1f} % after "
             f"its best; {result['costs']['seconds_training']:.0f} s",
-            highlight=False,
         )
     folders = [config.folder for config in arms.values()]
     found = suspects(folders[1], 100)
     right = sum(suspect.label != suspect.clean_label for suspect in found)
-    console.print(f"{right} of the {len(found)} labels that look most wrong are wrong", highlight=False)
+    console.print(f"{right} of the {len(found)} labels that look most wrong are wrong")
     page = write_report(folders, out / "report.html", thumbnails=data.train.thumbnail, names=list(arms))
-    console.print(f"report: {page}", highlight=False)
+    console.print(f"report: {page}")

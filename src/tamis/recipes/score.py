@@ -3,23 +3,28 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 
+from tamis.batch import Batch
 from tamis.checkpoint import load_checkpoint
-from tamis.data import Images, open_images
+from tamis.data import Images
 from tamis.files import replace_file
+from tamis.fit.settings import device_of
 from tamis.history import write_table
-from tamis.recipes.config import ScoreConfig, TrainConfig
+from tamis.recipes.config import Score, ScoreConfig, TrainConfig
+from tamis.recipes.data import Data, hold_to_samples, load, open_like
 from tamis.recipes.suspect_list import plain_cell
-from tamis.recipes.train import Data, load, model_of
+from tamis.recipes.train import model_of
+from tamis.recipes.watching import plain_console
 from tamis.run import checkpoint_of
 from tamis.scores import average, cross_entropy, el2n, entropy, forgetting, grand, margin
 
@@ -46,60 +51,66 @@ def config_of(run: Path) -> TrainConfig:
 
 def score_command(config: ScoreConfig) -> None:
     """Score, and say where the table lies."""
-    console = Console()
-    with console.status("scoring"):
-        path = score(config)
-    console.print(f"scores: {path}", highlight=False)
+    console = plain_console()
+    console.print(f"scores: {score(config, console)}")
 
 
-def score(config: ScoreConfig) -> Path:
+def score(config: ScoreConfig, console: Console | None = None) -> Path:
     """Write a table with a row for each sample: key, label, predicted and one column for each score.
 
+    The predictions are those of the last run.
+
     Raises:
-        ValueError: an unknown score, or one of the history for images that the run was not trained on.
+        ValueError: an unknown score, images that do not fit a run, or a score of the history for images that a run
+            was not trained on.
+        FileNotFoundError: a folder is no run, or has no checkpoint yet.
     """
-    known = (*OF_LOGITS, "grand", *OF_HISTORY)
-    unknown = [name for name in config.scores if name not in known]
+    unknown = [name for name in config.scores if name not in get_args(Score)]
     if unknown:
-        raise ValueError(f"scores must be among {', '.join(known)}, got {unknown[0]!r}")
+        raise ValueError(f"scores must be among {', '.join(get_args(Score))}, got {unknown[0]!r}")
     if config.data is not None and set(config.scores) & set(OF_HISTORY):
         raise ValueError("forgetting and aum must be asked of a run's own training images, got --data; leave one out")
-    source: Images | None = open_images(config.data) if config.data is not None else None
+    console = console or Console(quiet=True)
+    source = table = None
     columns: dict[str, list[Tensor]] = {}
-    predicted = torch.empty(0)
     for run in config.runs:
-        data = load(config_of(run))
+        trained = config_of(run)
+        weights = checkpoint_of(run, config.which)
+        data = load(trained)
+        if config.data is not None:
+            source = open_like(config.data, trained, data.train, "data")
         source = source or data.train
-        scored, predicted = _of_model(run, config, data, source)
+        if source.class_names != data.train.class_names:
+            raise ValueError(f"runs must have the same classes, got others in {str(run)!r}; score it by itself")
+        scored, predicted = _of_model(run, weights, config, data, source, console)
         if set(config.scores) & set(OF_HISTORY):
+            hold_to_samples(run, source)
             scored |= _of_history(run, len(source))
         for name in config.scores:
             columns.setdefault(name, []).append(scored[name])
-    if source is None:
+        names = source.class_names
+        table = {
+            "key": list(source.keys),
+            "label": [names[label] for label in source.labels.tolist()],
+            "predicted": [names[label] for label in predicted.tolist()],
+        }
+    if table is None:
         raise ValueError("runs must name at least one run folder, got none")
-    names = source.class_names
-    table = {
-        "key": list(source.keys),
-        "label": [names[label] for label in source.labels.tolist()],
-        "predicted": [names[label] for label in predicted.tolist()],
-        **{name: average(torch.stack(each)).tolist() for name, each in columns.items()},
-    }
+    table |= {name: average(torch.stack(each)).tolist() for name, each in columns.items()}
     return _write(config.out or config.runs[0] / "scores.csv", table)
 
 
-def _of_model(run: Path, config: ScoreConfig, data: Data, source: Images) -> tuple[dict[str, Tensor], Tensor]:
-    trained = config_of(run)
-    model = model_of(trained, data.train)
-    model.load_state_dict(load_checkpoint(checkpoint_of(run, config.which))[0])
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
+def _of_model(
+    run: Path, weights: Path, config: ScoreConfig, data: Data, source: Images, console: Console
+) -> tuple[dict[str, Tensor], Tensor]:
+    model = model_of(config_of(run), data.train)
+    model.load_state_dict(load_checkpoint(weights)[0])
+    device = device_of(config.device)
     model.to(device).eval()
     features = _LastLayerInput(model) if "grand" in config.scores else None
     parts: dict[str, list[Tensor]] = {}
-    plan = torch.arange(len(source)).split(config.batch_size)
     same = source.with_scale(data.train.mean, data.train.std)
-    for batch in same.batches(plan, epoch=0, seed=0, train=False):
+    for batch in _shown(same, config.batch_size, f"scoring with {run.name}", console):
         with torch.inference_mode():
             logits = model(batch.inputs.to(device)).float().cpu()
         for name in config.scores:
@@ -110,6 +121,13 @@ def _of_model(run: Path, config: ScoreConfig, data: Data, source: Images) -> tup
         parts.setdefault("predicted", []).append(logits.argmax(1))
     joined = {name: torch.cat(each) for name, each in parts.items()}
     return joined, joined.pop("predicted")
+
+
+def _shown(source: Images, size: int, title: str, console: Console) -> Iterator[Batch]:
+    """All batches in order, with a bar and the time left on a terminal."""
+    plan = torch.arange(len(source)).split(size)
+    batches = source.batches(plan, epoch=0, seed=0, train=False)
+    yield from track(batches, title, len(plan), console=console, transient=True, disable=not console.is_terminal)
 
 
 class _LastLayerInput:
@@ -154,8 +172,6 @@ def _write(path: Path, table: dict[str, list[Any]]) -> Path:
     if path.suffix == ".parquet":
         write_table(path, pa.table(table))
         return path
-    if path.suffix != ".csv":
-        raise ValueError(f"out must end in .parquet or .csv, got {str(path)!r}")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)

@@ -4,58 +4,53 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from tamis.fit import Progress as Now
 
-_QUIET = 2.0  # seconds between two updates where the output is not a terminal
+
+def plain_console(*, quiet: bool = False) -> Console:
+    """A console that prints texts as they are: names are no markup, and lines are not broken at any width."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
 
 
 @contextmanager
-def progress_bar(name: str, total: int, epochs: int, console: Console) -> Iterator[Callable[[Now], None]]:
-    """Show a training of about `total` sample visits; yields what `fit` calls with its progress."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bars:
-        task = bars.add_task(name, total=total, speed="")
-        first: list[tuple[int, float]] = []
-        ended: list[int] = [0, 0]
+def progress_bar(name: str, epochs: int, console: Console) -> Iterator[Callable[[Now], None]]:
+    """Show a training on a terminal; yields what `fit` calls with its progress."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"{name} 1/{epochs}", total=epochs, pace="")
 
         def watch(now: Now) -> None:
-            first.append((now.samples_seen, now.seconds)) if not first else None
-            speed = now.samples_seen / max(now.seconds, 1e-9)
-            # What an epoch showed less than everything is work that will not come: the bar is about all visits.
-            if now.row is not None:
-                ended[0] += now.row["hidden"]
-                ended[1] += 1
-            bars.update(
-                task,
-                completed=now.samples_seen + ended[0],
-                description=f"{name} {now.epoch + 1}/{epochs}",
-                speed=f"{speed:,.0f} images/s",
-            )
+            done = now.epoch + now.done / max(now.shown, 1)
+            title = f"{name} {min(now.epoch + 1, epochs)}/{epochs}"
+            bars.update(task, completed=done, description=title, pace=pace(now.samples_seen, now.seconds, done, epochs))
 
         yield watch
 
 
+def pace(samples: int, seconds: float, done: float, epochs: int) -> str:
+    """Images a second so far, and the time that is left at the same pace a (part of an) epoch."""
+    left = timedelta(seconds=round(seconds * (epochs - done) / max(done, 1e-9)))
+    return f"{samples / max(seconds, 1e-9):,.0f} images/s, {left} left"
+
+
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """An epoch in one line."""
-    parts = [f"epoch {row['epoch'] + 1:3d}/{epochs}", f"loss {row['train_loss']:.4f}"]
+    done = row["epoch"] + 1
+    parts = [f"epoch {done:3d}/{epochs}", f"loss {row['train_loss']:.4f}"]
     if row["validation"] is not None:
         parts.append(f"validation {100 * row['validation']['accuracy']:.2f} %")
     if row["sigma"] is not None:
-        parts.append(f"sigma {row['sigma']['p05']:.2f} / {row['sigma']['p50']:.2f} / {row['sigma']['p95']:.2f}")
+        parts.append("sigma " + " / ".join(f"{row['sigma'][name]:.3g}" for name in ("p05", "p50", "p95")))
     if row["hidden"]:
         parts.append(f"hidden {row['hidden']:,}")
-    return " · ".join([*parts, f"{row['seconds']:.0f} s"])
+    return " · ".join([*parts, f"{row['seconds']:.0f} s", pace(row["samples_seen"], row["seconds"], done, epochs)])
 
 
 class TensorBoard:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tamis.report.reading import Hidden, History, Samples, Snapshot, read_hidden, read_samples, snapshots
-from tamis.report.suspicion import auroc, share_of_wrong
+from tamis.report.suspicion import auroc, ranking, share_of_wrong
 
 
 class Detection(NamedTuple):
@@ -171,7 +171,7 @@ def _detect(shot: Snapshot, samples: Samples) -> Detection | None:
         epoch=shot.epoch,
         clean=_spread(score[~wrong]),
         wrong=_spread(score[wrong]),
-        top_share=share_of_wrong(score, wrong, int(wrong.sum())),
+        top_share=share_of_wrong(ranking(score, shot.mean_loss), score, wrong, int(wrong.sum())),
         auroc=auroc(score, wrong),
         fitted=float(shown_wrong.mean()) if len(shown_wrong) else math.nan,
     )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tamis.report.reading import Samples, decision_paths, parts_by_epoch, read_history, read_samples
+from tamis.report.suspicion import ranking
 
 # difflib compares about 50,000 keys a second: more than that would keep a person waiting.
 NEAREST_AMONG = 50_000
@@ -83,15 +84,10 @@ def explain_sample(run: Path, key_or_index: str | int) -> SampleStory:
         clean_label=None if samples.clean is None else int(samples.clean[index]),
         measure=history.measure,
         score=float(score[index]) if scored else None,
-        rank=_rank(score, index) if scored else None,
+        rank=int(np.flatnonzero(ranking(score, history.mean_loss) == index)[0]) + 1 if scored else None,
         count=int(np.isfinite(score).sum()),
         epochs=_epochs(run, index),
     )
-
-
-def _rank(score: np.ndarray, index: int) -> int:
-    tied_before = np.count_nonzero(score[:index] == score[index])
-    return int(np.count_nonzero(score > score[index]) + tied_before + 1)
 
 
 def _find(samples: Samples, key_or_index: str | int) -> int:

@@ -29,15 +29,18 @@ class Suspect:
     clean_label: int | None
 
 
-def ranking(score: np.ndarray) -> np.ndarray:
-    """Int64 (n,) sample indices, highest score first, ties by index, NaN last."""
-    return np.argsort(-score, kind="stable")
+def ranking(score: np.ndarray, mean_loss: np.ndarray) -> np.ndarray:
+    """Int64 (n,) sample indices, highest score first; ties by mean loss, then by index; NaN last.
+
+    Many sigmas may stand at the upper clamp; among them the higher loss is the more suspicious.
+    """
+    return np.lexsort((-mean_loss, -score))
 
 
 def ranked_suspects(samples: Samples, history: History, count: int) -> list[Suspect]:
     """The `count` samples with the highest suspicion; samples never scored are left out."""
     score = history.suspicion
-    order = ranking(score)[:count]
+    order = ranking(score, history.mean_loss)[:count]
     order = order[np.isfinite(score[order])]
     keys = samples.keys.take(order).to_pylist()
     return [
@@ -57,7 +60,7 @@ def suspects(run: Path, count: int) -> list[Suspect]:
     """The labels of a run that look most wrong, read from the ledger alone.
 
     Ranked by the instance's sigma (Saxena et al. 2019, Section 3.2) if the run learned one, else by the mean loss
-    over the epochs in which the sample was shown; ties go by index.
+    over the epochs in which the sample was shown; ties of sigma go by that loss, then by index.
 
     Args:
         run: the run folder; it may still be training.
@@ -88,8 +91,15 @@ def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
     return float(below.mean() / 2 / len(negative))
 
 
-def share_of_wrong(score: np.ndarray, wrong: np.ndarray, count: int) -> float:
-    """Share of wrong labels among the `count` highest scores; NaN if none is scored."""
-    order = ranking(score)[:count]
+def share_of_wrong(order: np.ndarray, score: np.ndarray, wrong: np.ndarray, count: int) -> float:
+    """Share of wrong labels among the first `count` of a ranking; NaN if none of them is scored.
+
+    Args:
+        order: int64 (n,), sample indices, as `ranking` gives them.
+        score: float (n,); entries that are not finite are left out.
+        wrong: bool (n,).
+        count: how many to look at.
+    """
+    order = order[:count]
     order = order[np.isfinite(score[order])]
     return float(wrong[order].mean()) if len(order) else float("nan")

@@ -94,7 +94,7 @@ def classes(record: Record) -> tuple[list[ClassRow], str]:
     names, samples, history = record.class_names, record.samples, record.history
     known = record.wrong_count
     count = known or max(1, len(samples) // 20)
-    order = ranking(history.suspicion)[:count]
+    order = ranking(history.suspicion, history.mean_loss)[:count]
     order = order[np.isfinite(history.suspicion[order])]
     k = len(names)
     label = samples.label
@@ -123,7 +123,7 @@ def all_samples(record: Record) -> tuple[str, int]:
 
     At most 20,000 rows, and fewer if their keys are so long that the page would grow beyond its 5 MB.
     """
-    order = ranking(record.history.suspicion)
+    order = ranking(record.history.suspicion, record.history.mean_loss)
     count = min(ROWS, len(order))
     text = _columns(record, order[:count])
     while len(text) > ROWS_BYTES and count > 1:

@@ -14,7 +14,7 @@ def thumbnail_uri(index: int, thumbnails: Callable[[int], Image.Image]) -> str |
     """A data URI of the picture (PNG or JPEG, at most 144 pixels a side); None if the file cannot be read."""
     try:
         source = thumbnails(index)
-    except OSError:  # the page says so in the picture's place; the figures do not need it
+    except (OSError, ValueError):  # the page says so in the picture's place; the figures do not need it
         return None
     picture = Image.new("RGB", source.size)
     picture.paste(source.convert("RGB"))  # a new image: no EXIF, no colour profile, no comment

@@ -41,10 +41,12 @@ class InfoBatch:
         scored = (weight > 0) & ~score.isnan()
         if not scored.any():
             return weight.clone()
-        easy = scored & (score < score[scored].double().mean())
-        lot = torch.rand(len(weight), generator=moment.generator("infobatch"))
-        gone = easy & (lot < self.ratio)
-        return torch.where(easy, weight / (1 - self.ratio), weight).masked_fill_(gone, 0.0)
+        mean = score.masked_fill(~scored, 0.0).sum(dtype=torch.float64) / scored.sum()
+        easy = scored & (score < mean)
+        gone = easy & (torch.rand(len(weight), generator=moment.generator("infobatch")) < self.ratio)
+        weight = weight.clone()
+        weight[easy] /= 1 - self.ratio
+        return weight.masked_fill_(gone, 0.0)
 
     def count(self, visible: int, moment: Moment) -> int | None:
         """Known only in the epochs that show everything."""
