@@ -447,6 +447,14 @@ def test_floors_hold_before_anything_is_scored():
         assert min(kept[0::2].sum(), kept[1::2].sum()) >= 1
 
 
+def test_floors_are_exact_also_where_float32_is_not():
+    """Shares of 39999 / 40001: class 0 must keep 19999.00002 samples, so all of its 20000."""
+    label = (torch.arange(40_001) >= 20_000).long()
+    score = torch.zeros(40_001).index_fill(0, torch.tensor([5, 30_000]), 1.0)
+    kept = Balanced(Prune(2 / 40_001, "hardest"), label, floor=1.0)(ones(40_001), score, Moment(0, 1))
+    assert (kept == 0).nonzero().flatten().tolist() == [30_000]
+
+
 def test_balanced_gives_back_the_earlier_weight():
     label = torch.tensor([0, 0, 1, 1])
     weight = torch.tensor([1.0, 1.0, 0.5, 2.0])

@@ -460,6 +460,20 @@ def test_the_grad_scaler_gives_the_plain_step(kind):
 
 
 @KINDS
+def test_autocast_around_everything_leaves_sigma_in_float32(kind):
+    one, other = parameters(kind), parameters(kind)
+    logits, label, index = batch()
+    F.cross_entropy(one(logits, label, index), label).backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        F.cross_entropy(other(logits, label, index), label).backward()
+    for plain, mixed in zip(one.parameters(), other.parameters(), strict=True):
+        assert plain.grad is not None
+        assert mixed.grad is not None
+        assert mixed.grad.dtype == torch.float32
+        torch.testing.assert_close(mixed.grad.to_dense(), plain.grad.to_dense(), rtol=1e-5, atol=1e-7)
+
+
+@KINDS
 @pytest.mark.parametrize("decay", ["per_member", "per_row"])
 def test_two_backwards_and_one_step_are_one_batch(kind, decay):
     whole, parts = parameters(kind), parameters(kind)

@@ -24,6 +24,8 @@ app = App(
     exit_on_error=False,
     suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False  # not inherited
+COMMANDS = ("train", "score", "report", "explain", "demo")
 # What a user can get wrong ends with one line and this code; anything else shows its traceback.
 BAD_INPUT = 2
 STOPPED = 128  # and the number of the signal
@@ -111,7 +113,8 @@ def _start(
     config: Annotated[Path | None, Parameter(help="Take settings from a YAML or TOML file; flags win over it.")] = None,
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> Any:
-    app.config = () if config is None else Dict(settings_in(config), source=str(config), use_commands_as_keys=False)
+    # The same settings for every command: flat, cyclopts would drop the setting `report` as the name of a command.
+    app.config = () if config is None else Dict(dict.fromkeys(COMMANDS, settings_in(config)), source=str(config))
     return app(tokens)
 
 
@@ -119,7 +122,7 @@ def settings_in(path: Path) -> dict[str, Any]:
     """The settings in a YAML or TOML file.
 
     Raises:
-        ValueError: it is neither, or damaged; the message names the line.
+        ValueError: it is neither, or damaged (the message names the line), or no mapping.
         FileNotFoundError: it is not there.
     """
     if not path.is_file():
@@ -129,9 +132,12 @@ def settings_in(path: Path) -> dict[str, Any]:
     kind = path.suffix[1:].upper()
     try:
         with path.open(encoding="utf-8") as file:  # YAML's messages name an open file
-            return tomllib.loads(file.read()) if kind == "TOML" else yaml.safe_load(file) or {}
+            found = tomllib.loads(file.read()) if kind == "TOML" else yaml.safe_load(file)
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"config must be {kind}, got {error} in {str(path)!r}; correct it") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"config must be lines of setting: value, got {type(found).__name__} in {str(path)!r}")
+    return found
 
 
 def main() -> None:
@@ -140,7 +146,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        app.meta()
+        app.meta(sys.argv[1:])
     except (CycloptsError, ValueError, OSError, ImportError, FloatingPointError) as error:
         if "--debug" in sys.argv:
             raise

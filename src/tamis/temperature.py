@@ -35,7 +35,8 @@ class _Scale(torch.autograd.Function):
         scaled, inverse, *rest = ctx.saved_tensors
         indices, parts = rest[: len(ctx.sizes)], rest[len(ctx.sizes) :]
         # Eqs 4 and 5 for log sigma: d(logits / sigma) / d(log sigma_t) = -(logits / sigma) * sigma_t / sigma.
-        pull = torch.linalg.vecdot(grad[0], scaled).neg_()
+        # Not vecdot, which autocast would take in half precision where `backward` is called inside it.
+        pull = (grad[0] * scaled).sum(1).neg_()
         gradients: list[Tensor | None] = [grad[0] * inverse]
         for place, (index, size) in enumerate(zip(indices, ctx.sizes, strict=True)):
             own = pull.to(index.device)

@@ -208,12 +208,14 @@ class _Training:
         steps = self.sampler.steps(self.settings.batch_size)
         plan = self.sampler.batches(self.settings.batch_size)
         batches = self.train.batches(plan, epoch=epoch, seed=self.settings.seed, train=True)
+        weight = self.sampler.weight.to(self.stepper.device)
         self.model.train()
         told = started
         for place, batch in enumerate(batches):
             progress = (epoch + place / steps) / self.settings.epochs
             torch.manual_seed(seed_of(self.settings.seed, epoch, place, "model"))
-            columns = self.stepper.step(batch, self.sampler.weight[batch.index], progress, learning=learning)
+            shares = weight[batch.index.to(weight.device)]
+            columns = self.stepper.step(batch, shares, progress, learning=learning)
             observer.see(columns, self.stepper.log_sigma(batch.index) if learning else None)
             now = time.perf_counter()
             if self.watch is not None and (observer.flushed or now > told + _TELL):

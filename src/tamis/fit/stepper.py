@@ -68,7 +68,7 @@ class Stepper:
 
         Args:
             batch: the samples of the step.
-            weight: float32 (b,), factors of their losses.
+            weight: float32 (b,) on the device, factors of their losses.
             progress: of the training, in [0, 1); decides the learning rates.
             learning: whether data parameters scale the logits and are learned.
 
@@ -77,7 +77,6 @@ class Stepper:
         """
         self._set_rates(progress)
         size, kept = len(batch), []
-        weight = weight.to(self.device)
         temperature = self.temperature if learning else None
         for piece in torch.arange(size).tensor_split(min(size, self.settings.accumulate)):
             first, last = int(piece[0]), int(piece[-1]) + 1

@@ -60,7 +60,8 @@ class TrainConfig:
         lr: learning rate.
         momentum: momentum of SGD (with Nesterov's form) and RMSprop.
         weight_decay: weight decay of the model.
-        schedule: course of the learning rate over the training; steps falls to a tenth at 30, 60 and 90 %.
+        schedule: course of the learning rate over the training: triangle, cosine, linear, steps or flat.
+        steps: progresses in (0, 1) at which the schedule steps lowers the rate to a tenth.
         flip: mirror training images at random.
         crop: shift small training images by up to so many pixels.
         image_size: side in pixels that large images are cropped to.
@@ -109,6 +110,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Literal["triangle", "cosine", "linear", "steps", "flat"] = "triangle"
+    steps: list[float] = field(default_factory=lambda: [0.3, 0.6, 0.9])
     flip: bool = True
     crop: int = 0
     image_size: int = 224
@@ -136,6 +138,8 @@ class TrainConfig:
             raise ValueError(f"preset must come with data parameters, got {rows!r}; add --data-parameters")
         if rows in ("none", "class") and (self.instance_rate is not None or self.instance_decay is not None):
             raise ValueError(f"instance settings must come with instance or joint, got {rows!r}; add --data-parameters")
+        if not all(0 < place < 1 for place in self.steps):
+            raise ValueError(f"steps must be in (0, 1), got {self.steps!r}; epoch 80 of 84 is 0.9524")
         if self.oracle and self.noise == "none":
             raise ValueError("oracle must come with noise, got none; without it no label is known to be wrong")
         if self.method == "sigma-drop" and self.data_parameters in ("none", "class"):

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 import tamis
-from tamis.data import Images
+from tamis.data import Images, MemoryImages
 from tamis.fit import Cosine, Fitted, Flat, Linear, Progress, Settings, Steps, Triangle, fit
 from tamis.fit.settings import Schedule
 from tamis.history import write_samples
@@ -22,7 +23,7 @@ from tamis.moment import seed_of
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, excluded, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
-from tamis.recipes.watching import TensorBoard, epoch_line, progress_bar
+from tamis.recipes.watching import SLOW_SIGMA, TensorBoard, epoch_line, progress_bar, slow_sigma
 from tamis.rules import Chain, Exclude
 from tamis.run import Run
 from tamis.tasks.calibration import ece, temperature_of
@@ -34,7 +35,6 @@ SCHEDULES: dict[str, Schedule] = {
     "triangle": Triangle(),
     "cosine": Cosine(),
     "linear": Linear(),
-    "steps": Steps(),
     "flat": Flat(),
 }
 
@@ -66,7 +66,7 @@ def settings_of(config: TrainConfig) -> Settings:
     """The settings of the training loop.
 
     Raises:
-        ValueError: torch.optim has no such optimiser, or it does not take these rates.
+        ValueError: torch.optim has no such optimiser, or it takes other arguments.
     """
     kind = getattr(torch.optim, config.optimizer, None)
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
@@ -77,16 +77,15 @@ def settings_of(config: TrainConfig) -> Settings:
     if config.optimizer == "SGD" and config.momentum > 0:
         options["nesterov"] = True
     names = ("epochs", "batch_size", "accumulate", "amp", "channels_last", "compile", "device", "history", "seed")
-    optimizer = partial(kind, **options)
     try:
-        optimizer([torch.zeros(1, requires_grad=True)])
-    except (TypeError, ValueError) as error:
+        signature(kind).bind(None, **options)
+    except TypeError as error:
         raise ValueError(
             f"optimizer must take {', '.join(options)}, got {config.optimizer!r}: {error}; SGD and AdamW do"
         ) from error
     return Settings(
-        optimizer=optimizer,
-        schedule=SCHEDULES[config.schedule],
+        optimizer=partial(kind, **options),
+        schedule=Steps(tuple(config.steps)) if config.schedule == "steps" else SCHEDULES[config.schedule],
         **{name: getattr(config, name) for name in names},
     )
 
@@ -135,6 +134,7 @@ def train_on(
     if config.threads:
         torch.set_num_threads(config.threads)
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
+    data = on_device(data, settings.resolved_device())
     model = model_of(config, data.train)
     run = Run(config.folder, describe(config, data, settings, method, temperature))
     if run.resumed:
@@ -153,6 +153,8 @@ def train_on(
                 board.add(now.row)
                 if lines:
                     console.print(epoch_line(now.row, config.epochs))
+                    if slow_sigma(now.row, config.epochs):
+                        console.print(SLOW_SIGMA)
 
         try:
             fitted = fit(
@@ -176,6 +178,14 @@ def train_on(
         fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
         run.finish(fitted.result)
     return fitted
+
+
+def on_device(data: Data, device: torch.device) -> Data:
+    """The data, with images that are held in memory moved to a GPU: they are augmented there."""
+    if device.type != "cuda":
+        return data
+    moved = [each.to(device) if isinstance(each, MemoryImages) else each for each in (data.train, data.validation)]
+    return replace(data, train=moved[0], validation=moved[1])
 
 
 def describe(

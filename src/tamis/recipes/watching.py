@@ -53,6 +53,19 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     return " · ".join([*parts, f"{row['seconds']:.0f} s", pace(row["samples_seen"], row["seconds"], done, epochs)])
 
 
+# By mid-training the sigma of wrong labels has passed this, unless the rate is too low for the length (docs/log.md).
+_RISEN = 5.0
+SLOW_SIGMA = (
+    f"no sigma has reached {_RISEN:g} by half of the training: either hardly a label is wrong, or the instance rate is "
+    "too low for so few epochs; try twice the --instance-rate"
+)
+
+
+def slow_sigma(row: dict[str, Any], epochs: int) -> bool:
+    """Whether this is the middle of a training in which no sigma has risen yet."""
+    return row["epoch"] + 1 == (epochs + 1) // 2 and row["sigma"] is not None and row["sigma"]["max"] < _RISEN
+
+
 class TensorBoard:
     """Scalars of each epoch for TensorBoard; does nothing where it is not installed."""
 

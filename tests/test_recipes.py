@@ -1,0 +1,308 @@
+"""What lies under the commands: configurations, the data of a run, what is said of it, going on after a kill."""
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from rich.console import Console
+from test_cli import write_images
+
+from tamis.data import MemoryImages
+from tamis.fit import Cosine, Progress
+from tamis.fit.settings import device_of
+from tamis.history import write_samples
+from tamis.methods import PRESETS
+from tamis.moment import Moment
+from tamis.recipes.config import ScoreConfig, TrainConfig
+from tamis.recipes.data import Data, excluded, hold_to_samples, load
+from tamis.recipes.demo import demo_command
+from tamis.recipes.explain import told
+from tamis.recipes.train import method_of, settings_of, temperature_of_config, train
+from tamis.recipes.watching import epoch_line, pace, progress_bar
+from tamis.report import EpochStory, SampleStory
+from tamis.run import Run, checkpoint_of
+
+CONFIG = TrainConfig(Path("data"))
+
+
+def source(count: int = 12, prefix: str = "") -> MemoryImages:
+    pixels = torch.arange(count * 64, dtype=torch.uint8).view(count, 1, 8, 8)
+    keys = [f"{prefix}{'=a' if place % 2 else 'b'}/{place}" for place in range(count)]
+    return MemoryImages(pixels, torch.arange(count) % 2, ("b", "=a"), keys)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "plain", count=20)
+
+
+# ----- configurations -------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_survives_json() -> None:
+    config = replace(CONFIG, out=Path("a b"), exclude=Path("x.csv"), data_parameters="joint", instance_rate=0.5)
+    plain = json.loads(json.dumps(config.plain()))
+    assert TrainConfig.from_plain(plain) == config
+    assert TrainConfig.from_plain(plain).plain() == plain
+    with pytest.raises(ValueError, match="must have settings of this version of tamis, got 'pace'"):
+        TrainConfig.from_plain(plain | {"pace": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"workers": -1}, "workers must be at least 0, got -1"),
+        ({"noise_ratio": 1.1}, r"noise_ratio must be in \[0, 1\], got 1.1"),
+        ({"ratio": 0.0}, r"ratio must be in \(0, 1\), got 0.0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0, got nan"),
+        ({"instance_rate": 0.0, "data_parameters": "joint"}, "instance_rate must be above 0, got 0.0"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **changes)
+
+
+def test_score_needs_a_run() -> None:
+    with pytest.raises(ValueError, match="runs must name at least one run folder"):
+        ScoreConfig([])
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "name"),
+    [
+        ("x/cifar.tar.gz", {}, "cifar-uniform-seed0"),
+        ("x/digits", {"data_parameters": "joint", "seed": 3}, "digits-uniform-joint-seed3"),
+        ("x/.hidden", {"noise": "random", "oracle": True}, "data-uniform-oracle-seed0"),
+    ],
+)
+def test_the_default_run_folder(data: str, changes: dict[str, Any], name: str) -> None:
+    assert TrainConfig(Path(data), **changes).folder == Path("runs") / name
+
+
+def test_settings_of_data_parameters() -> None:
+    assert temperature_of_config(CONFIG) is None
+    joint = replace(CONFIG, data_parameters="joint")
+    assert temperature_of_config(joint) == replace(PRESETS["default"], kind="joint")
+    paper = temperature_of_config(replace(joint, data_parameters="instance", preset="paper"))
+    assert paper == replace(PRESETS["paper"], kind="instance")
+    own = temperature_of_config(replace(joint, instance_rate=0.3, instance_decay=0.1))
+    assert own == replace(PRESETS["default"], kind="joint", instance_rate=0.3, instance_decay=0.1)
+
+
+def test_settings_of_the_loop() -> None:
+    settings = settings_of(replace(CONFIG, optimizer="AdamW", lr=0.01, schedule="cosine", accumulate=2))
+    group = settings.optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (0.01, 5e-4)
+    assert (settings.schedule, settings.accumulate) == (Cosine(), 2)
+    group = settings_of(CONFIG).optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0]
+    assert (group["momentum"], group["nesterov"]) == (0.9, True)
+    plain = settings_of(replace(CONFIG, momentum=0.0)).optimizer([torch.zeros(1, requires_grad=True)])
+    assert not plain.param_groups[0]["nesterov"]
+
+
+def test_a_device_that_is_not_there() -> None:
+    assert device_of("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device must be one that works here, got 'cuda:99'"):
+        device_of("cuda:99")
+
+
+# ----- data -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", ["symmetric", "permute", "asymmetric", "random"])
+def test_noise_is_for_training_only(images: Path, noise: str) -> None:
+    config = TrainConfig(images, noise=noise, noise_ratio=0.8, hold_out=0.25)
+    clean, noisy = load(replace(config, noise="none")), load(config)
+    assert noisy.validation.keys == clean.validation.keys
+    assert noisy.validation.labels.equal(clean.validation.labels)
+    assert [noisy.validation.class_names[each] for each in noisy.validation.labels] == [
+        key.split("/")[0] for key in noisy.validation.keys
+    ]
+    assert noisy.noise is not None
+    assert noisy.train.keys == clean.train.keys
+    assert noisy.noise.clean.equal(clean.train.labels)
+    assert noisy.noise.changed.equal(noisy.train.labels != clean.train.labels)
+    assert noisy.noise.changed.any()
+
+
+def test_excluded_samples(tmp_path: Path) -> None:
+    data = Data(source(), source(4, "held-out/"))
+    table, lines = tmp_path / "a.csv", tmp_path / "a.txt"
+    table.write_text("\ufeffrank,key\r\n1,'=a/3\r\n2,b/4\r\n3,held-out/b/0\r\n", newline="")
+    lines.write_text("=a/3\nb/4\n\nheld-out/b/0\n")
+    for path in (table, lines):
+        assert excluded(path, data).nonzero().flatten().tolist() == [3, 4]
+    lines.write_text("b/0\nnone\nother\n")
+    with pytest.raises(ValueError, match=r"such as 'b/0', got 'none' in .*a\.txt' and 1 more; correct them"):
+        excluded(lines, data)
+    table.write_text("name;key\n")
+    with pytest.raises(ValueError, match=r"exclude must have a column key, got \['name;key'\]"):
+        excluded(table, data)
+    lines.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="exclude must be text in UTF-8"):
+        excluded(lines, data)
+
+
+def test_the_method_hides_what_is_left_out(tmp_path: Path, images: Path) -> None:
+    config = TrainConfig(images, noise="symmetric", oracle=True)
+    data = load(config)
+    assert data.noise is not None
+    listed = tmp_path / "a.txt"
+    listed.write_text(data.train.keys[5])
+    rule = method_of(replace(config, exclude=listed), data).rule
+    moment = Moment(epoch=0, epochs=2, seed=0)
+    weight = rule(torch.ones(len(data.train)), torch.full((len(data.train),), torch.nan), moment)
+    hidden = data.noise.changed.clone()
+    hidden[5] = True
+    assert weight.eq(0).equal(hidden)
+
+
+def test_a_run_is_held_to_its_samples(tmp_path: Path) -> None:
+    train = source()
+    write_samples(tmp_path / "ledger", train.keys, train.labels, None)
+    hold_to_samples(tmp_path, train)
+    changed = train.labels.clone()
+    changed[7] = 0
+    with pytest.raises(ValueError, match="got 12, which differ from '=a/7' on"):
+        hold_to_samples(tmp_path, train.with_labels(changed))
+    with pytest.raises(ValueError, match=r"the 12 samples .*, got 11, which differ from '=a/11' on"):
+        hold_to_samples(tmp_path, train.select(torch.arange(11)))
+
+
+# ----- runs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_has_no_epoch_yet_is_begun_anew(tmp_path: Path) -> None:
+    Run(tmp_path, {"config": {"lr": -1}})
+    (tmp_path / "ledger" / "decisions-00000.parquet").write_text("of the first attempt")
+    run = Run(tmp_path, {"config": {"lr": 1}})
+    assert not run.resumed
+    assert json.loads((tmp_path / "run.json").read_text()) == {"config": {"lr": 1}}
+    assert not list((tmp_path / "ledger").iterdir())
+
+
+def killed_after(config: TrainConfig, epochs: int, number: int) -> None:
+    """Train in a fork of this process and send it a signal once so many epochs are finished."""
+    process = multiprocessing.get_context("fork").Process(target=train, args=(config,))
+    process.start()
+    assert process.pid is not None
+    metrics = config.folder / "metrics.jsonl"
+    while process.is_alive() and (not metrics.is_file() or len(metrics.read_text().splitlines()) < epochs):
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == -number
+    assert not (config.folder / "result.json").exists()
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    for which in ("last", "best"):
+        files = [checkpoint_of(run, which) / "model.safetensors" for run in (one, other)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    for path in (one / "ledger").iterdir():
+        assert pq.read_table(path).equals(pq.read_table(other / "ledger" / path.name)), path.name
+    results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
+    for name in ("last", "best", "calibration"):
+        assert results[0][name] == results[1][name]
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, images: Path) -> None:
+    config = TrainConfig(images, epochs=25, batch_size=8, method="sigma-drop", data_parameters="joint", crop=1)
+    config = replace(config, noise="symmetric")
+    straight, killed = replace(config, out=tmp_path / "straight"), replace(config, out=tmp_path / "killed")
+    train(straight)
+    killed_after(killed, 5, signal.SIGKILL)
+    train(killed)
+    assert_same_end(straight.folder, killed.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["uniform", "random", "infobatch", "self-paced", "loss-drop"])
+def test_a_run_killed_three_times_ends_as_if_it_had_not_been(tmp_path: Path, images: Path, method: Any) -> None:
+    config = TrainConfig(images, epochs=80, batch_size=8, method=method, optimizer="AdamW", lr=0.001)
+    straight, killed = replace(config, out=tmp_path / "straight"), replace(config, out=tmp_path / "killed")
+    train(straight)
+    for epochs in (1, 20, 45):
+        killed_after(killed, epochs, signal.SIGKILL)
+    train(killed)
+    assert_same_end(straight.folder, killed.folder)
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    demo_command(tmp_path / "demo")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:4]] == [
+        "plain training",
+        "data parameters",
+        "oracle (clean labels only)",
+    ]
+    plain, ours, oracle = (float(line.split("%")[0].split()[-1]) for line in lines[1:4])
+    assert plain + 5 < ours < oracle + 2
+    assert int(lines[4].split()[0]) >= 90
+    assert lines[-1] == f"report: {tmp_path}/demo/report.html"
+    assert (tmp_path / "demo" / "report.html").stat().st_size < 5_000_000
+
+
+# ----- what is said ---------------------------------------------------------------------------------------------
+
+ROW = {
+    "epoch": 1,
+    "train_loss": 0.5,
+    "validation": {"accuracy": 0.25},
+    "sigma": {"p05": 0.001, "p50": 1.0, "p95": 20.0},
+    "hidden": 1234,
+    "seconds": 60.0,
+    "samples_seen": 6000,
+}
+
+
+def test_an_epoch_in_a_line() -> None:
+    assert epoch_line(ROW, 4) == (
+        "epoch   2/4 · loss 0.5000 · validation 25.00 % · sigma 0.001 / 1 / 20 · hidden 1,234 · 60 s · "
+        "100 images/s, 0:01:00 left"
+    )
+    bare = epoch_line(ROW | {"validation": None, "sigma": None, "hidden": 0}, 4)
+    assert bare == "epoch   2/4 · loss 0.5000 · 60 s · 100 images/s, 0:01:00 left"
+
+
+def test_pace() -> None:
+    assert pace(50_000, 10.0, 0.5, 30) == "5,000 images/s, 0:09:50 left"
+    assert pace(0, 0.0, 0.0, 30) == "0 images/s, 0:00:00 left"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_is_for_terminals(terminal: bool) -> None:
+    text = io.StringIO()
+    with progress_bar("training", 4, Console(file=text, force_terminal=terminal, width=70)) as watch:
+        watch(Progress(epoch=1, done=50, shown=100, samples_seen=150, seconds=3.0))
+    assert ("training 2/4" in text.getvalue()) is terminal
+    assert ("50 images/s, 0:00:05 left" in text.getvalue()) is terminal
+    assert terminal or not text.getvalue()
+
+
+def test_a_story_in_lines() -> None:
+    shown = EpochStory(0, loss=0.5, margin=-1.25, correct=False, predicted=0, weight=1.0, sigma=2.0)
+    epochs = (shown, EpochStory(1, weight=0.0, hidden="its loss"))
+    story = SampleStory(7, "b/7.png", 1, 0, "sigma", 2.0, 3, 1000, epochs)
+    assert told(story, ["a", "b"]) == [
+        "b/7.png (sample 7)",
+        "label b, which is wrong: it is a",
+        "sigma 2: place 3 of 1,000, the first looks most wrong",
+        "epoch     loss   margin  weight    sigma  predicted",
+        "    1      0.5    -1.25       1        2  a (not its label)",
+        "    2  hidden: its loss",
+    ]
+    assert told(replace(story, score=None, clean_label=None, epochs=()), ["a", "b"])[1:3] == ["label b", "never shown"]
