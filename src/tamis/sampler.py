@@ -170,9 +170,8 @@ class PlannedSampler(Sampler[int]):
         It supposes that every sample has a score before the first epoch, as the curricula need.
 
         Raises:
-            ValueError: the rule's counts depend on the scores themselves (InfoBatch, DropEasy, ...); drive the
-            schedule by
-                progress instead, as `tamis.fit` does.
+            ValueError: the rule's counts depend on the scores themselves (InfoBatch, DropEasy, ...); drive the schedule
+                by progress instead, as `tamis.fit` does.
         """
         total = 0
         for epoch in range(self.epochs):
