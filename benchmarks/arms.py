@@ -42,7 +42,13 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
         "oracle": {"oracle": True},
     },
     "infobatch": {"full": {}, "infobatch": {"method": "infobatch"}, "random": {"method": "random"}},
-    "random-labels": {"plain": {}, "class": {"data_parameters": "class"}, "joint": {"data_parameters": "joint"}},
+    "random-labels": {
+        "plain": {},
+        "class": {"data_parameters": "class"},
+        "class, lr 3": {"data_parameters": "class", "class_lr": 3.0},
+        "joint": {"data_parameters": "joint"},
+        "instance": {"data_parameters": "instance"},
+    },
 }
 NOISE = {"noise": "symmetric", "infobatch": "none", "random-labels": "random"}
 

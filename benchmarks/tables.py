@@ -205,9 +205,18 @@ def random_labels() -> str:
         return "No measurements yet.\n"
     lines = []
     for (data, train, model, epochs, arm), rows in grouped(found, "data", "train", "model", "epochs", "arm").items():
-        cells = [spread([row["train_accuracy"] for row in rows]), spread([row["sigma_p50"] for row in rows], 1, 1)]
+        sigma = [row["class_sigma"] or row["sigma_p50"] for row in rows]
+        cells = [spread([row["train_accuracy"] for row in rows]), spread(sigma, 1, 1)]
         lines.append([f"{data} ({train:,})", model, str(epochs), arm, str(len(rows)), *cells])
-    head = ["data", "model", "epochs", "arm", "seeds", "random labels fitted at the end, %", "median sigma"]
+    head = [
+        "data",
+        "model",
+        "epochs",
+        "arm",
+        "seeds",
+        "random labels fitted at the end, %",
+        "sigma (mean of classes, or median)",
+    ]
     return table(head, lines) + "\n" + where(found)
 
 

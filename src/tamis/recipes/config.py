@@ -10,7 +10,7 @@ Score = Literal["loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 1", lambda value: value >= 1, ("epochs", "batch_size", "accumulate", "image_size")),
     ("at least 0", lambda value: value >= 0, ("crop", "threads", "workers", "weight_decay", "instance_decay")),
-    ("above 0", lambda value: value > 0, ("lr", "instance_rate")),
+    ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr")),
     ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum",)),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio",)),
@@ -53,6 +53,7 @@ class TrainConfig:
             published with it, for small images or for ImageNet.
         instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
         instance_decay: weight decay of log sigma of the samples; by default the preset's.
+        class_lr: learning rate of log sigma of the classes, for the mean loss of a batch; by default the preset's.
         epochs: passes over what the method shows.
         batch_size: samples of a step.
         accumulate: split each batch into this many pieces to save memory.
@@ -102,6 +103,7 @@ class TrainConfig:
     preset: Literal["default", "paper", "published", "paper-imagenet", "published-imagenet"] = "default"
     instance_rate: float | None = None
     instance_decay: float | None = None
+    class_lr: float | None = None
     epochs: int = 30
     batch_size: int = 128
     accumulate: int = 1
@@ -138,6 +140,8 @@ class TrainConfig:
             raise ValueError(f"preset must come with data parameters, got {rows!r}; add --data-parameters")
         if rows in ("none", "class") and (self.instance_rate is not None or self.instance_decay is not None):
             raise ValueError(f"instance settings must come with instance or joint, got {rows!r}; add --data-parameters")
+        if rows in ("none", "instance") and self.class_lr is not None:
+            raise ValueError(f"class_lr must come with class or joint, got {rows!r}; add --data-parameters")
         if not all(0 < place < 1 for place in self.steps):
             raise ValueError(f"steps must be in (0, 1), got {self.steps!r}; epoch 80 of 84 is 0.9524")
         if self.oracle and self.noise == "none":

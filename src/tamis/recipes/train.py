@@ -57,7 +57,7 @@ def temperature_of_config(config: TrainConfig) -> Temperature | None:
     """The settings of the data parameters, or None."""
     if config.data_parameters == "none":
         return None
-    given = {"instance_rate": config.instance_rate, "instance_decay": config.instance_decay}
+    given = {name: getattr(config, name) for name in ("instance_rate", "instance_decay", "class_lr")}
     chosen = {name: value for name, value in given.items() if value is not None}
     return replace(PRESETS[config.preset], kind=config.data_parameters, **chosen)
 
