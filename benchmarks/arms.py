@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import append, done, read
 from torch import Tensor
 
+from record import append, done, read
 from tamis.data import MemoryImages, Noise, PadCrop, open_splits
 from tamis.fit import Fitted
 from tamis.moment import seed_of

@@ -8,8 +8,8 @@ The limit is memory: an image is read once as 3 kB and written once as 12 kB of 
 import time
 
 import torch
-from record import append
 
+from record import append
 from tamis.data import MemoryImages, PadCrop
 
 

@@ -13,9 +13,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from record import append
 from rich.console import Console
 
+from record import append
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.train import load, train_on
 from tamis.scores import auroc

@@ -13,8 +13,8 @@ import sys
 import time
 
 import torch
-from record import append
 
+from record import append
 from tamis.ledger import Ledger
 from tamis.paces import Polynomial
 from tamis.rules import Easiest, InfoBatch, Prune, RandomSubset, Rule, Uniform, chain

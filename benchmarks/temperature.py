@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from record import append
 
+from record import append
 from tamis.models import build_model
 from tamis.temperature import DataParameters, LazySGD
 

@@ -200,7 +200,7 @@ def test_importing_the_data_loads_nothing_optional():
     import subprocess
 
     code = "import sys, tamis.data; print([m for m in ('cyclopts', 'jinja2', 'sklearn', 'timm') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 

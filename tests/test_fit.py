@@ -102,18 +102,19 @@ def test_finished_run_trains_no_more(tmp_path: Path) -> None:
 
 
 def test_accumulation_equals_the_whole_batch() -> None:
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    head = nn.Linear(64, 3)
+    plain = nn.Sequential(nn.Flatten(), head)
 
     def weights(accumulate: int) -> Tensor:
         torch.manual_seed(0)
-        plain[1].reset_parameters()
+        head.reset_parameters()
         settings = replace(SETTINGS, accumulate=accumulate)
         temperature = Temperature(kind="joint")
         fitted = fit(plain, Classification(), images(), settings=settings, temperature=temperature)
         assert fitted.temperature is not None
         rows = fitted.temperature.log_sigma_instance
         assert rows is not None
-        return torch.cat([plain[1].weight.detach().flatten().clone(), rows.detach()])
+        return torch.cat([head.weight.detach().flatten().clone(), rows.detach()])
 
     torch.testing.assert_close(weights(1), weights(5), rtol=1e-3, atol=1e-3)
 
@@ -139,7 +140,7 @@ class Mean(Classification):
 
 
 def test_a_mean_loss_is_refused() -> None:
-    with pytest.raises(TypeError, match='per-sample losses expected, got shape .* pass reduction="none"'):
+    with pytest.raises(TypeError, match=r'per-sample losses expected, got shape .* pass reduction="none"'):
         fit(model(), Mean(), images(), settings=SETTINGS)
 
 

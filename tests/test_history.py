@@ -144,10 +144,11 @@ def test_decisions_name_the_rule(tmp_path):
     assert set(table["reason"][10:]) == {"InfoBatch(ratio=0.5, delta=1.0)"}
 
 
-def test_an_epoch_that_hides_nothing_has_no_decisions(tmp_path):
-    write_decisions(tmp_path, 0, torch.tensor([0, -1], dtype=torch.int8), ["Prune"])
-    write_decisions(tmp_path, 0, torch.tensor([-1, -1], dtype=torch.int8), ["Prune"])
-    assert names(tmp_path) == []
+def test_an_epoch_that_is_begun_again_forgets_its_decisions(tmp_path):
+    for epoch in range(3):
+        write_decisions(tmp_path, epoch, torch.tensor([0, -1], dtype=torch.int8), ["Prune"])
+    History(tmp_path).begin(1)
+    assert names(tmp_path) == ["decisions-00000.parquet"]
 
 
 def test_scores_keep_what_is_not_known(tmp_path):

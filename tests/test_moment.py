@@ -1,11 +1,11 @@
 import math
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
 from tamis.moment import Moment, seed_of, uniforms
 
 

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
-from test_cli import write_images
 
 from tamis.data import MemoryImages
 from tamis.fit import Cosine, Progress
@@ -30,6 +29,7 @@ from tamis.recipes.train import method_of, settings_of, temperature_of_config, t
 from tamis.recipes.watching import epoch_line, pace, progress_bar
 from tamis.report import EpochStory, SampleStory
 from tamis.run import Run, checkpoint_of
+from test_cli import write_images
 
 CONFIG = TrainConfig(Path("data"))
 

@@ -101,7 +101,7 @@ def browse(path: Path, folder: Path, *flags: str) -> tuple[str, str]:
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-background-networking", f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr"]
     command += ["--virtual-time-budget=2000", *flags, "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
     return done.stdout.decode(), done.stderr.decode(errors="replace")
 
 

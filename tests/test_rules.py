@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import reference
 from tamis.methods import METHODS
 from tamis.moment import Moment
 from tamis.paces import Polynomial
@@ -384,12 +384,27 @@ def test_self_paced_weights_are_the_formulas(kind, losses, pace, soft, zeta_age)
     assert got.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-def test_self_paced_when_everything_is_in():
-    score = torch.tensor([0.0, 1.0, 2.0, 4.0])
-    moment = Moment(9, 10)
-    assert SelfPaced()(ones(4), score, moment).tolist() == [1, 1, 1, 1]
-    assert SelfPaced(kind="linear")(ones(4), score, moment).tolist() == [1, 0.75, 0.5, 0]
-    assert SelfPaced(kind="mixture")(ones(4), score, moment).tolist() == [1, 1, 1, 0]
+@pytest.mark.parametrize("kind", ["hard", "linear", "log", "mixture"])
+@pytest.mark.parametrize("losses", [[0.0, 1.0, 2.0, 4.0], [3.0, 3.0], [5.0]])
+def test_self_paced_is_ordinary_training_once_everything_is_in(kind, losses):
+    weight = torch.full((len(losses),), 0.5)
+    assert SelfPaced(kind=kind)(weight, torch.tensor(losses), Moment(9, 10)).equal(weight)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Easiest(0), "ratio must be in"),
+        (lambda: Hardest(1.5), "ratio must be in"),
+        (lambda: RandomSubset(-0.1), "ratio must be in"),
+        (lambda: DropEasy(0.1, start=2), "start must be in"),
+        (lambda: DropHard(start=-1), "start must be in"),
+        (lambda: DropHard("median"), 'above must be a number or "otsu"'),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_are_checked_when_a_rule_is_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("kind", ["hard", "linear", "log", "mixture"])

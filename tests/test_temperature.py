@@ -4,12 +4,12 @@ import random
 from typing import Any
 
 import pytest
-import reference
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
+import reference
 from tamis.checkpoint import load_checkpoint, save_checkpoint
 from tamis.methods import PRESETS, Method, Temperature, lasting_rate
 from tamis.temperature import DataParameters, LazySGD

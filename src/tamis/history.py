@@ -41,9 +41,9 @@ class History:
         self._rows = self._part = self._epoch = 0
 
     def begin(self, epoch: int) -> None:
-        """Start an epoch: parts of it, or of later ones, that an interrupted run left behind are removed."""
-        for path in self.folder.glob("epoch-*.parquet"):
-            if int(path.name.split("-")[1]) >= epoch:
+        """Start an epoch: what an interrupted run left behind of it, or of later ones, is removed."""
+        for path in [*self.folder.glob("epoch-*.parquet"), *self.folder.glob("decisions-*.parquet")]:
+            if int(path.stem.split("-")[1]) >= epoch:
                 path.unlink()
         self._pending, self._rows, self._part, self._epoch = [], 0, 0, epoch
 
@@ -94,11 +94,7 @@ def write_decisions(folder: Path, epoch: int, hidden_by: Tensor, rules: Sequence
         "weight": pa.array([0.0] * len(index), pa.float32()),
         "reason": reason,
     }
-    path = folder / f"decisions-{epoch:05d}.parquet"
-    if len(index):
-        write_table(path, pa.table(columns))
-    else:
-        path.unlink(missing_ok=True)
+    write_table(folder / f"decisions-{epoch:05d}.parquet", pa.table(columns))
 
 
 def write_scores(folder: Path, score: Tensor, seen: Tensor) -> None:

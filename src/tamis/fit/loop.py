@@ -195,14 +195,14 @@ class _Training:
 
     def _epoch(self, epoch: int) -> None:
         self.sampler.set_epoch(epoch)
-        keep = self.run is not None and self.settings.history
-        if keep and self.run is not None and len(self.sampler.order) < len(self.ledger):
-            # The rule is pure: asked again, it also tells which of its parts hid what.
-            before = torch.ones(len(self.ledger))
-            _, hidden_by, texts = reasons(self.method.rule, before, self.ledger.score, self.sampler.moment)
-            write_decisions(self.run.history.folder, epoch, hidden_by, texts)
-        observer = Observer(self.ledger, self.train.keys, self.method, self.run.history if keep and self.run else None)
+        history = self.run.history if self.run is not None and self.settings.history else None
+        observer = Observer(self.ledger, self.train.keys, self.method, history)
         observer.begin(epoch)
+        if history is not None and len(self.sampler.order) < len(self.ledger):
+            # The rule is pure: asked again, it also tells which of its parts hid what.
+            before = torch.ones(1).expand(len(self.ledger))
+            _, hidden_by, texts = reasons(self.method.rule, before, self.ledger.score, self.sampler.moment)
+            write_decisions(history.folder, epoch, hidden_by, texts)
         learning = self.sampler.moment.progress < self.method.learn_until
         started, shown = time.perf_counter(), len(self.sampler)
         steps = self.sampler.steps(self.settings.batch_size)

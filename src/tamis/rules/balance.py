@@ -17,7 +17,7 @@ class Balanced:
 
     If the inner rule keeps a share q of everything visible, each class keeps at least ceil(floor * q * its visible
     samples); what is missing comes back from what the inner rule has just hidden, with its earlier weight: unscored
-    samples first, then the scored ones from one end.
+    samples first, then the scored ones from one end. It floors what it wraps: put `Exclude` before it in a chain.
 
     Attributes:
         rule: the inner rule.

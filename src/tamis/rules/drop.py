@@ -56,10 +56,16 @@ class DropEasy:
     Attributes:
         below: the threshold, in the unit of the scores.
         start: progress from which on the rule acts, in [0, 1].
+
+    Raises:
+        ValueError: a value outside its range.
     """
 
     below: float
     start: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_start(self.start)
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """Hide scores strictly below the threshold; NaN is never below."""
@@ -82,10 +88,18 @@ class DropHard:
     Attributes:
         above: the threshold in the unit of the scores, or "otsu" for Otsu's threshold of the finite scores.
         start: progress from which on the rule acts, in [0, 1].
+
+    Raises:
+        ValueError: a value outside its range.
     """
 
     above: float | Literal["otsu"] = "otsu"
     start: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_start(self.start)
+        if isinstance(self.above, str) and self.above != "otsu":
+            raise ValueError(f'above must be a number or "otsu", got {self.above!r}')
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """Hide scores strictly above the threshold; NaN is never above."""
@@ -118,3 +132,8 @@ class Exclude:
     def count(self, visible: int, moment: Moment) -> int | None:
         """Known if everything was visible before."""
         return visible - int(self.hidden.sum()) if visible == len(self.hidden) else None
+
+
+def _check_start(start: float) -> None:
+    if not 0 <= start <= 1:
+        raise ValueError(f"start must be in [0, 1], got {start!r}")

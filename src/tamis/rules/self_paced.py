@@ -26,8 +26,8 @@ class SelfPaced:
     - mixture: 1 up to lambda_2 = `soft` * lambda, then zeta / l - zeta / lambda,
       zeta = lambda * lambda_2 / (lambda - lambda_2)
 
-    Lambda is taken from the data: the score of the first sample outside the paced fraction of easiest ones (infinite
-    once everything is in, when hard weights are all 1 and the others use the highest score).
+    Lambda is taken from the data: the score of the first sample outside the paced fraction of easiest ones. Once
+    everything is in it is infinite, and all weights are 1.
 
     Attributes:
         pace: fraction of the visible scored samples with a loss below lambda.
@@ -61,7 +61,9 @@ class SelfPaced:
             raise ValueError("score must be at least 0 for SelfPaced, got a negative one; use losses as scores")
         inside = lowest(score, scored, paced_count(self.pace, int(scored.sum()), moment))
         outside = scored & ~inside
-        age = float(score[outside].min()) if outside.any() else float(score[scored].max())
+        if not outside.any():
+            return weight.clone()
+        age = float(score[outside].min())
         value = self._value(score, age).masked_fill(outside, 0.0)
         return torch.where(scored, weight * value, weight)
 

@@ -23,9 +23,15 @@ class Easiest:
 
     Attributes:
         pace: fraction of the visible scored samples, a number or a pace.
+
+    Raises:
+        ValueError: a number outside (0, 1].
     """
 
     pace: float | Pace
+
+    def __post_init__(self) -> None:
+        as_pace(self.pace)
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """Hide the scored samples beyond the paced number of lowest scores."""
@@ -44,9 +50,15 @@ class Hardest:
 
     Attributes:
         pace: fraction of the visible scored samples, a number or a pace.
+
+    Raises:
+        ValueError: a number outside (0, 1].
     """
 
     pace: float | Pace
+
+    def __post_init__(self) -> None:
+        as_pace(self.pace)
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """Hide the scored samples beyond the paced number of highest scores."""
@@ -70,6 +82,9 @@ class RandomSubset:
 
     pace: float | Pace
     fixed: bool = False
+
+    def __post_init__(self) -> None:
+        as_pace(self.pace)
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """Hide all but a random draw without replacement."""
