@@ -151,11 +151,11 @@ def planning() -> str:
         return "No measurements yet.\n"
     latest = {(row["rule"], row["samples"]): row for row in found}
     lines = [
-        [rule, f"{samples:,}", f"{row['shown']:,}", f"{row['seconds']:.3f}", f"{row['peak_gb']:.2f}",
+        [rule, f"{samples:,}", f"{row['shown']:,}", f"{row['seconds']:.3f}", f"{row['peak_gb'] - row['before_gb']:.2f}",
          f"{row['seconds'] / max(row['copy_of_scores_seconds'], 1e-4):.0f}"]
         for (rule, samples), row in latest.items()
     ]  # fmt: skip
-    head = ["rule", "samples", "shown", "seconds", "peak memory, GB", "times a copy of the scores"]
+    head = ["rule", "samples", "shown", "seconds", "memory beyond the scores, GB", "times a copy of the scores"]
     return table(head, lines) + "\n" + where(list(latest.values()))
 
 

@@ -100,6 +100,7 @@ class PlannedSampler(Sampler[int]):
 
     def _plan(self, epoch: int, weight: Tensor | None, position: int = 0) -> None:
         self.moment = Moment(epoch, self.epochs, self.seed)
+        self.weight = self.order = torch.empty(0)  # the old plan goes before the new one comes: half the peak of memory
         if weight is None:
             weight = self.rule(torch.ones(1).expand(len(self.ledger)), self.ledger.score, self.moment)
         self.weight = weight
