@@ -193,8 +193,11 @@ def test_a_run_that_has_no_epoch_yet_is_begun_anew(tmp_path: Path) -> None:
 
 
 def killed_after(config: TrainConfig, epochs: int, number: int) -> None:
-    """Train in a fork of this process and send it a signal once so many epochs are finished."""
-    process = multiprocessing.get_context("fork").Process(target=train, args=(config,))
+    """Train in another process and send it a signal once so many epochs are finished."""
+    # Not a fork of this process: autograd may have threads here, started by torch.compile in another test.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tamis.recipes.train"])
+    process = context.Process(target=train, args=(config,))
     process.start()
     assert process.pid is not None
     metrics = config.folder / "metrics.jsonl"
@@ -218,7 +221,9 @@ def assert_same_end(one: Path, other: Path) -> None:
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, images: Path) -> None:
-    config = TrainConfig(images, epochs=25, batch_size=8, method="sigma-drop", data_parameters="joint", crop=1)
+    config = TrainConfig(
+        images, epochs=25, batch_size=8, method="sigma-drop", data_parameters="joint", crop=1, threads=1
+    )
     config = replace(config, noise="symmetric")
     straight, killed = replace(config, out=tmp_path / "straight"), replace(config, out=tmp_path / "killed")
     train(straight)
@@ -230,7 +235,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, images: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["uniform", "random", "infobatch", "self-paced", "loss-drop"])
 def test_a_run_killed_three_times_ends_as_if_it_had_not_been(tmp_path: Path, images: Path, method: Any) -> None:
-    config = TrainConfig(images, epochs=80, batch_size=8, method=method, optimizer="AdamW", lr=0.001)
+    config = TrainConfig(images, epochs=80, batch_size=8, method=method, optimizer="AdamW", lr=0.001, threads=1)
     straight, killed = replace(config, out=tmp_path / "straight"), replace(config, out=tmp_path / "killed")
     train(straight)
     for epochs in (1, 20, 45):
