@@ -220,7 +220,23 @@ def random_labels() -> str:
     return table(head, lines) + "\n" + where(found)
 
 
+def augmentation() -> str:
+    found = read("augmentation")
+    if not found:
+        return "No measurements yet.\n"
+    lines = [[f"{row['images_per_second']:,}", f"{row['limit_images_per_second']:,}"] for row in found[-1:]]
+    head = ["images a second", "only converting bytes to floats, in order"]
+    return table(head, lines) + "\n" + where(found[-1:])
+
+
+def demo() -> str:
+    """What `make demo` printed when it was last recorded with `tamis demo > benchmarks/results/demo.txt`."""
+    return "```\n" + (ROOT / "benchmarks" / "results" / "demo.txt").read_text() + "```\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "augmentation": augmentation,
+    "demo": demo,
     "noise": noise,
     "noise-summary": summary,
     "detectors": detectors,
