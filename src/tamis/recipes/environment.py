@@ -21,7 +21,7 @@ def processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the source that runs, with "+changes" if it was edited; None outside a checkout."""
+    """The commit of the source that runs, with "+changes" if the package was edited; None outside a checkout."""
     git = shutil.which("git")
     root = Path(__file__).resolve().parents[3]
     if git is None or not (root / ".git").exists():
@@ -32,7 +32,8 @@ def commit() -> str | None:
         return done.stdout.strip()
 
     return (
-        ask("rev-parse", "--short=12", "HEAD") + ("+changes" if ask("status", "--porcelain", "-uno") else "")
+        ask("rev-parse", "--short=12", "HEAD")
+        + ("+changes" if ask("status", "--porcelain", "-uno", "--", "src") else "")
     ) or None
 
 
