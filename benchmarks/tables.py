@@ -70,7 +70,7 @@ def noise() -> str:
         return "No measurements yet.\n"
     lines = []
     setting = ("data", "train", "noise", "model", "epochs")
-    for key, rows in grouped(found, *setting).items():
+    for key, rows in sorted(grouped(found, *setting).items()):
         arms = {arm: each for (arm,), each in grouped(rows, "arm").items()}
         for arm in ARMS:
             if arm not in arms:
@@ -105,7 +105,7 @@ def summary() -> str:
     if not found:
         return "No measurements yet.\n"
     lines = []
-    for key, rows in grouped(found, "data", "train", "noise", "epochs").items():
+    for key, rows in sorted(grouped(found, "data", "train", "noise", "epochs").items()):
         arms = {arm: each for (arm,), each in grouped(rows, "arm").items()}
         data, train, kind, epochs = key
         cells = [spread([row["last"] for row in arms[arm]]) if arm in arms else "" for arm in ARMS]
@@ -128,7 +128,7 @@ def detectors() -> str:
         return "No measurements yet.\n"
     names = ("auroc_sigma", "auroc_loss", "auroc_cleanlab", "cleanlab_precision", "cleanlab_recall")
     lines = []
-    for key, rows in grouped(found, "data", "train", "noise", "epochs", "arm").items():
+    for key, rows in sorted(grouped(found, "data", "train", "noise", "epochs", "arm").items()):
         cells = [spread([row[name] for row in rows], 3, 1) if name in rows[0] else "" for name in names]
         data, train, kind, epochs, arm = key
         lines.append([f"{data} ({train:,})", kind, str(epochs), arm, str(len(rows)), *cells])
