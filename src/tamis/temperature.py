@@ -189,7 +189,9 @@ class LazySGD(torch.optim.Optimizer):
         super().add_param_group(param_group)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (torch declares two overloads)
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Update the rows named by the gradients.
 
         Raises:
