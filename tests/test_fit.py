@@ -1,6 +1,8 @@
 """The training loop: what it promises about resuming, weights, accumulation, bad losses and methods."""
 
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from tamis.batch import Batch
 from tamis.data import MemoryImages, PadCrop
-from tamis.fit import Cosine, Fitted, Flat, NotFinite, Progress, Settings, Steps, Triangle, fit
+from tamis.fit import Cosine, Fitted, Flat, NotFinite, Settings, Steps, Stopped, Triangle, fit
 from tamis.methods import METHODS, Method, Temperature
 from tamis.moment import Moment
 from tamis.rules import Easiest, Exclude
@@ -62,36 +64,148 @@ def test_same_seed_same_bits_other_seed_other_bits() -> None:
     assert not same(one.model.state_dict(), other.model.state_dict())
 
 
-class Stopped(Exception):
+class Crash(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [0, 1, 2])
-@pytest.mark.parametrize("name", ["uniform", "infobatch", "sigma-drop"])
-def test_resumes_bit_for_bit_after_an_epoch(tmp_path: Path, stop: int, name: str) -> None:
-    """With dropout, augmentation, momentum, data parameters and a method that depends on scores."""
-    options: dict[str, Any] = {"method": METHODS[name](), "temperature": Temperature(kind="joint")}
-
-    def watch(now: Progress) -> None:
-        if now.row is not None and now.epoch == stop:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        train(run=run_at(tmp_path / "stopped"), watch=watch, **options)
-    second = run_at(tmp_path / "stopped")
-    assert second.resumed
-    resumed = train(run=second, **options)
-    straight = train(run=run_at(tmp_path / "straight"), **options)
+def hold_equal(resumed: Fitted, straight: Fitted) -> None:
+    """Equal to the bit: weights, data parameters, scores, figures, and the files of the history."""
     assert same(resumed.model.state_dict(), straight.model.state_dict())
     assert same(resumed.best, straight.best)
     assert resumed.temperature is not None
     assert straight.temperature is not None
     assert same(resumed.temperature.state_dict(), straight.temperature.state_dict())
     assert torch.equal(resumed.ledger.score, straight.ledger.score)
+    assert torch.equal(resumed.ledger.seen, straight.ledger.seen)
     timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.rows]
     assert timeless == [{k: v for k, v in row.items() if k != "seconds"} for row in straight.rows]
-    for path in sorted((tmp_path / "straight" / "ledger").glob("*.parquet")):
-        assert pq.read_table(path).equals(pq.read_table(tmp_path / "stopped" / "ledger" / path.name)), path.name
+
+
+def hold_equal_files(resumed: Path, straight: Path) -> None:
+    for path in sorted((straight / "ledger").glob("*.parquet")):
+        assert path.read_bytes() == (resumed / "ledger" / path.name).read_bytes(), path.name
+
+
+def after(occasions: int) -> Callable[[], int]:
+    """Signal 15 from the given occasion on."""
+    count = itertools.count()
+    return lambda: 15 * (next(count) >= occasions)
+
+
+@pytest.mark.parametrize("name", ["uniform", "infobatch", "sigma-drop"])
+def test_stopped_anywhere_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    """Asked to stop at the k-th occasion, for every k: after each step, at the ends of epochs, while judging."""
+    options: dict[str, Any] = {"method": METHODS[name](), "temperature": Temperature(kind="joint")}
+    settings = replace(SETTINGS, epochs=3, batch_size=20)
+    straight = train(settings, run=run_at(tmp_path / "straight"), **options)
+    stops = 0
+    while True:
+        folder = tmp_path / str(stops)
+        try:
+            train(settings, run=run_at(folder), stop=after(stops), **options)
+            break
+        except Stopped as stopped:
+            signal = stopped.args
+        assert signal == (15,)
+        second = run_at(folder)
+        assert second.resumed
+        hold_equal(train(settings, run=second, **options), straight)
+        hold_equal_files(folder, tmp_path / "straight")
+        stops += 1
+    assert stops >= 3 * 4
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 9, 14])
+def test_after_a_crash_it_goes_on_from_the_newest_checkpoint(tmp_path: Path, step: int) -> None:
+    """A crash inside a step, with a checkpoint after every step, after some of them, or after none."""
+    straight = train(run=run_at(tmp_path / "straight"), temperature=Temperature())
+    for every in (0.0, 1e-9, None):
+        settings = replace(SETTINGS, checkpoint_seconds=every)
+        folder = tmp_path / str(every)
+        with pytest.raises(Crash):
+            fit(
+                Crashing(model(), step), Classification(), images(), settings=settings, validation=images(30),
+                run=run_at(folder), temperature=Temperature(),
+            )  # fmt: skip
+        again = fit(
+            Crashing(model(), 1000), Classification(), images(), settings=settings, validation=images(30),
+            run=run_at(folder), temperature=Temperature(),
+        )  # fmt: skip
+        assert same(dict(again.model.inner.state_dict()), straight.model.state_dict())  # type: ignore[union-attr]
+        hold_equal_files(folder, tmp_path / "straight")
+
+
+class Crashing(nn.Module):
+    def __init__(self, inner: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.inner, self.left = inner, steps
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.left -= self.training
+        if self.left < 0:
+            raise Crash
+        return self.inner(inputs)
+
+
+class FailingLoader:
+    """Images whose reading fails at some batch, as when a worker is killed."""
+
+    def __init__(self, at: int) -> None:
+        self.inner, self.at = images(), at
+        self.labels, self.keys, self.class_names = self.inner.labels, self.inner.keys, self.inner.class_names
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def batches(self, plan: Any, *, epoch: int, seed: int, train: bool) -> Any:
+        for batch in self.inner.batches(plan, epoch=epoch, seed=seed, train=train):
+            if self.at == 0:
+                raise OSError("worker 17 was killed")
+            self.at -= 1
+            yield batch
+
+
+def test_where_reading_fails_what_was_done_is_saved(tmp_path: Path) -> None:
+    straight = fit(model(), Classification(), images(), settings=SETTINGS, run=run_at(tmp_path / "straight"))
+    with pytest.raises(OSError, match="worker 17"):
+        fit(model(), Classification(), FailingLoader(8), settings=SETTINGS, run=run_at(tmp_path / "failed"))
+    found = run_at(tmp_path / "failed").load()
+    assert found is not None
+    assert found[1]["stepper"]["steps"] == 8
+    again = fit(model(), Classification(), images(), settings=SETTINGS, run=run_at(tmp_path / "failed"))
+    assert same(again.model.state_dict(), straight.model.state_dict())
+
+
+class Gaps(FailingLoader):
+    """Images of which some cannot be read: they are left out of their batches."""
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__(10**6)
+        self.bad = bad
+
+    def batches(self, plan: Any, *, epoch: int, seed: int, train: bool) -> Any:
+        for batch in super().batches(plan, epoch=epoch, seed=seed, train=train):
+            good = torch.tensor([int(index) not in self.bad for index in batch.index])
+            yield Batch(batch.index[good], batch.inputs[good], batch.targets[good])
+
+
+def test_samples_that_cannot_be_read_are_neither_shown_nor_scored() -> None:
+    fitted = fit(model(), Classification(), Gaps({3, 4, 5}), settings=replace(SETTINGS, batch_size=2))
+    assert fitted.ledger.seen.tolist() == [0 if place in (3, 4, 5) else 4 for place in range(70)]
+    assert fitted.result["costs"]["samples_seen"] == 4 * 67
+
+
+def test_a_run_with_gaps_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Also where a whole batch is missing."""
+    settings = replace(SETTINGS, batch_size=2)
+    straight = fit(model(), Classification(), Gaps(set(range(9, 60))), settings=settings)
+    for stops in range(0, 30, 3):
+        run, bad = run_at(tmp_path / str(stops)), set(range(9, 60))
+        with pytest.raises(Stopped):
+            fit(model(), Classification(), Gaps(bad), settings=settings, run=run, stop=after(stops))
+        again = fit(model(), Classification(), Gaps(bad), settings=settings, run=run_at(run.folder))
+        assert same(again.model.state_dict(), straight.model.state_dict())
+        assert torch.equal(again.ledger.seen, straight.ledger.seen)
 
 
 def test_finished_run_trains_no_more(tmp_path: Path) -> None:
@@ -128,9 +242,40 @@ class Bad(Classification):
         return losses, columns
 
 
-def test_bad_loss_names_the_sample() -> None:
-    with pytest.raises(NotFinite, match=r"NaN or infinity for 1 samples \(image-13\)"):
-        fit(model(), Bad(), images(), settings=SETTINGS)
+def test_a_step_whose_loss_is_not_finite_changes_nothing() -> None:
+    """The scores of the others are taken; the sample's own are not, and it is counted."""
+    one = replace(SETTINGS, epochs=1, batch_size=70)
+    fitted = fit(model(), Bad(), images(), settings=one, temperature=Temperature())
+    assert same(fitted.model.state_dict(), model().state_dict())
+    assert fitted.temperature is not None
+    assert fitted.temperature.log_sigma_instance is not None
+    assert not fitted.temperature.log_sigma_instance.detach().any()
+    assert fitted.rows[0]["not_finite"] == 1
+    assert fitted.ledger.rejected == 1
+    assert fitted.ledger.score.isnan().nonzero().flatten().tolist() == [13]
+    assert 0 < fitted.rows[0]["train_loss"] < 2
+
+
+def test_too_many_such_steps_end_the_training_and_name_the_sample() -> None:
+    with pytest.raises(
+        NotFinite, match=r"NaN or infinity for 1 samples \(image-13\) in step 10, 10 such steps in a row"
+    ):
+        fit(model(), Bad(), images(), settings=replace(SETTINGS, epochs=12, batch_size=70))
+
+
+def test_good_steps_between_bad_ones_do_no_harm() -> None:
+    assert fit(model(), Bad(), images(), settings=replace(SETTINGS, epochs=12)).rows[-1]["train_accuracy"] > 0.8
+
+
+def test_a_model_that_is_beyond_repair_ends_the_training_at_once() -> None:
+    norm, head = nn.BatchNorm1d(64), nn.Linear(64, 3)
+    broken = nn.Sequential(nn.Flatten(), norm, head)
+    nn.init.constant_(head.weight, float("nan"))
+    with pytest.raises(NotFinite, match="10 such steps"):
+        fit(broken, Classification(), images(), settings=SETTINGS)
+    norm.running_mean = torch.full((64,), float("nan"))
+    with pytest.raises(NotFinite, match="1 such steps in a row"):
+        fit(broken, Classification(), images(), settings=SETTINGS)
 
 
 class Mean(Classification):

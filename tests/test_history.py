@@ -42,9 +42,31 @@ def test_large_epochs_are_written_in_parts(tmp_path, monkeypatch):
     for start in range(0, 12, 3):
         history.append(columns(list(range(start, start + 3))))
     history.flush()
-    assert names(tmp_path) == ["epoch-00004-000.parquet", "epoch-00004-001.parquet"]
-    assert [pq.read_table(tmp_path / name).num_rows for name in names(tmp_path)] == [6, 6]
+    assert names(tmp_path) == [f"epoch-00004-00{part}.parquet" for part in range(3)]
+    assert [pq.read_table(tmp_path / name).num_rows for name in names(tmp_path)] == [5, 5, 2]
     assert pq.read_table(tmp_path)["index"].to_pylist() == list(range(12))
+
+
+@pytest.mark.parametrize("stop", range(12))
+def test_an_epoch_goes_on_in_the_middle_with_the_same_parts(stop, tmp_path, monkeypatch):
+    monkeypatch.setattr("tamis.history._ROWS", 5)
+    for folder, steps in ((tmp_path / "whole", (12,)), (tmp_path / "cut", (stop, 12))):
+        history, done, state = History(folder), 0, None
+        history.begin(0)
+        for end in steps:
+            if state is not None:
+                history = History(folder)
+                history.load_state_dict(state)
+            for number in range(done, end):
+                history.append(columns([2 * number, 2 * number + 1]))
+            done, state = end, history.state_dict()
+            if end != steps[-1]:  # goes on and dies: what comes after the saved place is removed
+                history.append(columns(list(range(50, 58))))
+                history.flush()
+        history.flush()
+    assert names(tmp_path / "cut") == names(tmp_path / "whole")
+    for name in names(tmp_path / "whole"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_nothing_appended_is_nothing_written(tmp_path):

@@ -9,13 +9,13 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "tamis"
 FLOORS = [
-    {"cli"},
+    {"cli", "testing"},
     {"recipes"},
     {"report", "fit", "tasks", "data", "models"},
     {"run", "sampler", "methods"},
     {"temperature", "history", "checkpoint", "rules", "scores"},
     {"ledger", "paces", "thresholds"},
-    {"moment", "batch", "files"},
+    {"moment", "batch", "files", "lock"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamis.checkpoint import load_checkpoint
+from tamis.checkpoint import DamagedCheckpoint, load_checkpoint
 from tamis.run import Run, checkpoint_of, read_metrics
 
 ABOUT = {"tamis": "0.1.0", "config": {"data": "ünï", "lr": 0.1, "steps": (3, 5), "noise": None}}
@@ -19,9 +19,22 @@ def opened(folder: Path, **changes) -> Run:
     return Run(folder, {**ABOUT, "config": ABOUT["config"] | changes})
 
 
-def save(run: Run, epoch: int, *, best: bool = False) -> None:
+def save(run: Run, epoch: int, *, best: int | None = None) -> None:
+    """The checkpoint after so many epochs; `best` is the epoch that was the best until then."""
     state = {"epoch": epoch, "optimizer": {"state": {0: {"momentum": torch.full((30,), float(epoch))}}}}
-    run.save(epoch, {"weight": torch.full((100,), float(epoch))}, state, best=best)
+    if best == epoch:
+        run.save_best(epoch, {"weight": torch.full((100,), float(epoch))})
+    run.save(epoch, 0, {"weight": torch.full((100,), float(epoch))}, state, best)
+
+
+def name_of(epoch: int) -> str:
+    return f"epoch-{epoch:05d}-step-0000000"
+
+
+def best_of(run: Run, otherwise: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    found = run.load()
+    assert found is not None
+    return run.load_best(found[1], otherwise)
 
 
 def epoch_of(found) -> int:
@@ -134,22 +147,42 @@ def test_a_run_killed_before_it_began_can_be_started(tmp_path):
     assert not opened(tmp_path).resumed
 
 
-def test_stale_temporary_files_do_no_harm(tmp_path):
+def test_stale_temporary_files_are_swept(tmp_path):
     run = opened(tmp_path)
     run.log({"epoch": 0})
-    save(run, 0, best=True)
-    (tmp_path / ".tmp-1-metrics.jsonl").write_text('{"epoch": 7', "utf-8")
-    (tmp_path / "checkpoints" / ".tmp-1-LATEST").write_text("epo", "utf-8")
-    leftover = tmp_path / "checkpoints" / ".tmp-1-epoch-00009"
-    leftover.mkdir()
-    (leftover / "state.json").write_text("{", "utf-8")
+    save(run, 0, best=0)
+    leftovers = [tmp_path / ".tmp-1-metrics.jsonl", tmp_path / "checkpoints" / ".tmp-1-LATEST"]
+    leftovers += [tmp_path / "checkpoints" / ".tmp-1-epoch-00009", tmp_path / "ledger" / ".tmp-1-scores.parquet"]
+    for path in leftovers:
+        if path.suffix or path.name.endswith("LATEST"):
+            path.write_text('{"epoch": 7', "utf-8")
+        else:
+            path.mkdir()
+            (path / "state.json").write_text("{", "utf-8")
     again = opened(tmp_path)
+    assert not any(path.exists() for path in leftovers)
     assert again.metrics() == [{"epoch": 0}]
     found = again.load()
     assert found is not None
     assert epoch_of(found) == 0
-    save(again, 1)
-    assert not leftover.exists()  # what takes space is removed with the next checkpoint
+
+
+def test_free_settings_may_change(tmp_path):
+    save(opened(tmp_path), 0)
+    changed = {**ABOUT, "config": ABOUT["config"] | {"lr": 0.5}}
+    assert Run(tmp_path, changed, free={"lr"}).resumed
+    with pytest.raises(FileExistsError, match=r"got lr: 0.1 -> 0.5"):
+        Run(tmp_path, changed, free={"data"})
+
+
+def test_a_folder_that_vanished_is_no_success(tmp_path):
+    run = opened(tmp_path / "run")
+    save(run, 0, best=0)
+    shutil.rmtree(tmp_path / "run")
+    for write in (lambda: save(run, 1), lambda: run.save_best(1, {}), lambda: run.finish({}), lambda: run.log({})):
+        with pytest.raises(FileNotFoundError):
+            write()
+    assert not (tmp_path / "run").exists()
 
 
 # ----- metrics --------------------------------------------------------------------------------------------------
@@ -182,17 +215,37 @@ def test_a_torn_last_line_is_left_out_wherever_it_is_torn(tmp_path):
 # ----- checkpoints ----------------------------------------------------------------------------------------------
 
 
-def test_the_newest_the_one_before_it_and_the_best_are_kept(tmp_path):
+def test_the_newest_the_one_before_it_and_their_best_are_kept(tmp_path):
     run = opened(tmp_path)
     for epoch in range(6):
-        save(run, epoch, best=epoch in (0, 2))
-    assert checkpoints(tmp_path) == ["BEST", "LATEST", "epoch-00002", "epoch-00004", "epoch-00005"]
+        save(run, epoch, best=epoch if epoch in (0, 2) else 2 if epoch > 2 else 0)
+    assert checkpoints(tmp_path) == ["BEST", "LATEST", "best-00002", name_of(4), name_of(5)]
     found = run.load()
     assert found is not None
     assert epoch_of(found) == 5
     assert epoch_of(load_checkpoint(checkpoint_of(tmp_path, "last"))) == 5
-    assert epoch_of(load_checkpoint(checkpoint_of(tmp_path, "best"))) == 2
-    assert run.best_weights({})["weight"][0] == 2
+    assert load_checkpoint(checkpoint_of(tmp_path, "best"))[0]["weight"][0] == 2
+    assert best_of(run, {})["weight"][0] == 2
+
+
+def test_the_best_of_the_one_before_is_kept_too(tmp_path):
+    """The newest one may be damaged; what the one before it names must be there."""
+    run = opened(tmp_path)
+    save(run, 0, best=0)
+    save(run, 1, best=1)
+    assert checkpoints(tmp_path) == ["BEST", "LATEST", "best-00000", "best-00001", name_of(0), name_of(1)]
+    damage(tmp_path / "checkpoints" / name_of(1) / "state.json")
+    with pytest.warns(UserWarning, match="going back"):
+        assert best_of(opened(tmp_path), {})["weight"][0] == 0
+
+
+def test_steps_of_an_epoch_are_newer_than_its_start(tmp_path):
+    run = opened(tmp_path)
+    for step in (7, 0, 123):
+        run.save(3, step, {"weight": torch.ones(1)}, {"step": step}, None)
+    found = run.load()
+    assert found is not None
+    assert found[1]["step"] == 123
 
 
 def test_asking_for_a_checkpoint_that_is_not_there(tmp_path):
@@ -201,9 +254,18 @@ def test_asking_for_a_checkpoint_that_is_not_there(tmp_path):
         checkpoint_of(tmp_path, "best")
     with pytest.raises(ValueError, match='checkpoint must be "last" or "best", got \'newest\''):
         checkpoint_of(tmp_path, "newest")
+    save(run, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert run.best_weights({"mine": torch.ones(1)})["mine"] == 1  # none yet is nothing to warn of
+        assert best_of(run, {"mine": torch.ones(1)})["mine"] == 1  # none yet is nothing to warn of
+
+
+@pytest.mark.parametrize("text", ["../../etc", "/etc", "", ".", "..", "a\nb", "epoch-1/../.."])
+def test_a_pointer_that_leads_elsewhere_is_refused(text, tmp_path):
+    save(opened(tmp_path), 0)
+    (tmp_path / "checkpoints" / "LATEST").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match="pointer must name a checkpoint beside it"):
+        checkpoint_of(tmp_path, "last")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "state.json", "state.safetensors"])
@@ -211,12 +273,14 @@ def test_a_damaged_newest_one_falls_back_and_says_so(name, tmp_path):
     run = opened(tmp_path)
     for epoch in range(3):
         save(run, epoch)
-    damage(tmp_path / "checkpoints" / "epoch-00002" / name)
+    damage(tmp_path / "checkpoints" / name_of(2) / name)
     with pytest.warns(UserWarning, match=r"epoch-00002.*going back to the one before it"):
         found = opened(tmp_path).load()
     assert found is not None
     assert epoch_of(found) == 1
-    damage(tmp_path / "checkpoints" / "epoch-00001" / name)
+    with pytest.raises(DamagedCheckpoint, match="epoch-00002"):
+        Run(tmp_path, ABOUT, strict=True).load()
+    damage(tmp_path / "checkpoints" / name_of(1) / name)
     with pytest.warns(UserWarning, match="going back to the one before it") as told:
         assert opened(tmp_path).load() is None
     assert [("epoch-00002" in str(each.message), "epoch-00001" in str(each.message)) for each in told] == [
@@ -229,7 +293,7 @@ def test_a_damaged_epoch_is_written_anew(tmp_path):
     run = opened(tmp_path)
     for epoch in range(3):
         save(run, epoch)
-    damage(tmp_path / "checkpoints" / "epoch-00002" / "state.json")
+    damage(tmp_path / "checkpoints" / name_of(2) / "state.json")
     save(run, 2)
     found = run.load()
     assert found is not None
@@ -238,10 +302,12 @@ def test_a_damaged_epoch_is_written_anew(tmp_path):
 
 def test_a_damaged_best_one_is_said(tmp_path):
     run = opened(tmp_path)
-    save(run, 0, best=True)
-    damage(tmp_path / "checkpoints" / "epoch-00000" / "model.safetensors")
+    save(run, 0, best=0)
+    damage(tmp_path / "checkpoints" / "best-00000" / "model.safetensors")
     with pytest.warns(UserWarning, match=r"model.safetensors.*the weights of the best epoch are lost"):
-        assert run.best_weights({"mine": torch.ones(1)})["mine"] == 1
+        assert best_of(run, {"mine": torch.ones(1)})["mine"] == 1
+    with pytest.raises(DamagedCheckpoint, match="best-00000"):
+        best_of(Run(tmp_path, ABOUT, strict=True), {})
 
 
 # ----- crashes --------------------------------------------------------------------------------------------------
@@ -265,7 +331,9 @@ def test_a_run_killed_anywhere_goes_on_from_the_newest_or_the_one_before(tmp_pat
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)  # it did not end by an error of its own
-        run = opened(tmp_path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="took .* over from process")
+            run = opened(tmp_path)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # no kill damages a checkpoint
             found = run.load() if run.resumed else None
@@ -277,10 +345,12 @@ def test_a_run_killed_anywhere_goes_on_from_the_newest_or_the_one_before(tmp_pat
         assert [row["epoch"] for row in run.metrics()][: now + 1] == list(range(now + 1))
         moved += now > reached
         reached = now
-        run.best_weights({})
+        if found is not None:
+            run.load_best(found[1], {})
+        run.close()
     assert moved >= 10
     save(opened(tmp_path), reached + 1)
-    assert len([name for name in checkpoints(tmp_path) if name.startswith("epoch-")]) <= 3  # last, previous, best
+    assert len([name for name in checkpoints(tmp_path) if name.startswith("epoch-")]) == 2
 
 
 def _wait_for_change(path: Path) -> None:
@@ -299,7 +369,7 @@ def _train_on(folder: Path) -> None:
     while True:
         epoch += 1
         run.log({"epoch": epoch})
-        save(run, epoch, best=epoch % 3 == 0)
+        save(run, epoch, best=epoch // 3 * 3)
 
 
 def test_a_checkpoint_half_removed_is_passed_over(tmp_path):
@@ -307,10 +377,10 @@ def test_a_checkpoint_half_removed_is_passed_over(tmp_path):
     run = opened(tmp_path)
     for epoch in range(3):
         save(run, epoch)
-    shutil.copytree(tmp_path / "checkpoints" / "epoch-00001", tmp_path / "checkpoints" / "epoch-00000")
-    (tmp_path / "checkpoints" / "epoch-00000" / "manifest.json").unlink()
+    shutil.copytree(tmp_path / "checkpoints" / name_of(1), tmp_path / "checkpoints" / name_of(0))
+    (tmp_path / "checkpoints" / name_of(0) / "manifest.json").unlink()
     found = run.load()
     assert found is not None
     assert epoch_of(found) == 2
     save(run, 3)
-    assert "epoch-00000" not in checkpoints(tmp_path)
+    assert name_of(0) not in checkpoints(tmp_path)

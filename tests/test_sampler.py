@@ -1,4 +1,5 @@
 import warnings
+from itertools import zip_longest
 from itertools import pairwise
 
 import pytest
@@ -124,11 +125,18 @@ def test_processes_share_one_global_order(world, rule):
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_batches_of_processes_make_up_the_batches_of_one(world):
-    alone = sampler(n=60)
-    parts = [sampler(n=60, rank=rank, world_size=world) for rank in range(world)]
-    small = 12 // world
-    for step, whole in zip(zip(*(part.batches(small) for part in parts), strict=True), alone.batches(12), strict=True):
-        assert torch.equal(torch.stack(step, 1).flatten(), whole)
+    """Also where the batches, or the epoch, cannot be divided by the number of processes."""
+    for n, batch_size in ((60, 12), (61, 12), (53, 7)):
+        alone = sampler(n=n)
+        parts = [sampler(n=n, rank=rank, world_size=world) for rank in range(world)]
+        steps = zip(*(part.batches(batch_size) for part in parts), strict=True)
+        for step, whole in zip(steps, alone.batches(batch_size), strict=True):
+            assert together(step) == whole.tolist()
+
+
+def together(shares) -> list[int]:
+    """What the processes have of a batch, in the order of the batch."""
+    return [int(index) for row in zip_longest(*shares) for index in row if index is not None]
 
 
 @pytest.mark.parametrize(("rank", "world"), [(2, 2), (-1, 2), (0, 0)])
@@ -142,18 +150,28 @@ def test_a_rank_outside_the_world_is_refused(rank, world):
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 3))
 def test_batches_are_even_and_make_up_the_epoch(n, batch_size, world):
-    if n < world:
+    if n < world or batch_size < 2 * world:
         return
     parts = [sampler(n=n, rank=rank, world_size=world) for rank in range(world)]
-    batches = [list(part.batches(batch_size)) for part in parts]
-    sizes = [len(batch) for batch in batches[0]]
+    steps = list(zip(*(part.batches(batch_size) for part in parts), strict=True))
+    sizes = [sum(map(len, step)) for step in steps]
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
-    assert len(sizes) == parts[0].steps(batch_size) == -(-(n // world) // batch_size)
-    for share, part in zip(batches, parts, strict=True):
-        assert all(batch.dtype == torch.int64 for batch in share)
-        again = PlannedSampler(part.ledger, part.rule, epochs=6, rank=part.rank, world_size=world)
-        assert torch.cat(share).tolist() == list(again)
+    assert len(sizes) == parts[0].steps(batch_size) == -(-n // batch_size)
+    assert all(batch.dtype == torch.int64 and len(batch) for step in steps for batch in step)
+    assert [index for step in steps for index in together(step)] == list(sampler(n=n))
+
+
+def test_a_batch_smaller_than_the_processes_is_refused():
+    with pytest.raises(ValueError, match="a batch must have a sample for each of the 3 processes, got 2; raise batch"):
+        list(sampler(n=10, rank=0, world_size=3).batches(2))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_index_by_index_no_process_gets_more_than_another(world):
+    parts = [list(sampler(n=53, rank=rank, world_size=world)) for rank in range(world)]
+    assert {len(part) for part in parts} == {53 // world}
+    assert together(parts) == list(sampler(n=53))[: 53 // world * world]
 
 
 @pytest.mark.parametrize("batch_size", [0, -3])
@@ -267,8 +285,7 @@ def test_an_empty_epoch_is_refused_before_it_starts():
 KNOWN = [Uniform(), Easiest(Polynomial(0.2)), chain(Easiest(Polynomial(0.4)), Prune(0.1)), RandomSubset(0.3)]
 
 
-@pytest.mark.parametrize("world", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
+@pytest.mark.parametrize(("world", "batch_size"), [(1, 1), (1, 7), (1, 100), (3, 7), (3, 100)])
 @pytest.mark.parametrize("rule", KNOWN, ids=repr)
 def test_total_steps_are_the_steps_that_come(rule, batch_size, world):
     source = sampler(rule, epochs=9, rank=world - 1, world_size=world)
@@ -345,27 +362,28 @@ def test_a_state_through_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(("old", "new"), [(2, 1), (1, 2), (3, 1), (1, 3), (2, 3), (3, 2)])
-@pytest.mark.parametrize("batch_size", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [6, 7, 20])
 def test_another_number_of_processes_goes_on_exactly(old, new, batch_size):
-    """Every sample of the epoch once: seen before, or shown after, in the one global order."""
-    parts = [sampler(n=60, rank=rank, world_size=old) for rank in range(old)]
-    walks = [part.batches(batch_size) for part in parts]
-    seen: list[int] = []
-    tried = 0
-    while True:
-        step = [next(walk, None) for walk in walks]
-        if step[0] is None:
-            break
-        seen += torch.stack([batch for batch in step if batch is not None], 1).flatten().tolist()
-        if parts[0].position % new or len(seen) == 60:
-            continue
-        tried += 1
+    """Every batch of the epoch is as one process would have it, whoever shows it."""
+    whole = [batch.tolist() for batch in sampler(n=61).batches(batch_size)]
+    for done in range(1, len(whole)):
+        parts = [sampler(n=61, rank=rank, world_size=old) for rank in range(old)]
+        walks = [part.batches(batch_size) for part in parts]
+        seen = [together([next(walk) for walk in walks]) for _ in range(done)]
         others = [resumed(parts[0], rank=rank, world_size=new) for rank in range(new)]
-        batches = [list(other.batches(batch_size)) for other in others]
-        assert all(len(batch) <= batch_size for batch in batches[0])
-        rest = torch.stack([torch.cat(share) for share in batches], 1).flatten().tolist()
-        assert seen + rest == list(sampler(n=60))
-    assert tried
+        assert others[0].steps_done(batch_size) == done
+        rest = [together(step) for step in zip(*(other.batches(batch_size) for other in others), strict=True)]
+        assert seen + rest == whole
+
+
+@pytest.mark.parametrize("done", [0, 1, 4, 8])
+def test_the_state_after_some_steps_does_not_know_what_was_fetched_ahead(done):
+    source = sampler()
+    batches = list(source.batches(6))  # all of them are drawn
+    other = sampler()
+    other.load_state_dict(source.state_after(done, 6))
+    assert other.steps_done(6) == done
+    assert list(map(Tensor.tolist, other.batches(6))) == list(map(Tensor.tolist, batches[done:]))
 
 
 @pytest.mark.parametrize("batch_size", [3, 4, 7, 60])
@@ -396,8 +414,6 @@ def test_states_that_do_not_fit_are_refused():
     next(iterator)
     with pytest.raises(ValueError, match="weight must hold 10 samples, got 53"):
         sampler(n=10).load_state_dict(source.state_dict())
-    with pytest.raises(ValueError, match="position must be a multiple of the 2 processes, got 1; resume"):
-        sampler(rank=0, world_size=2).load_state_dict(source.state_dict())
 
 
 def test_weights_multiply_the_losses_of_what_is_shown():

@@ -13,14 +13,21 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import tamis
 from tamis.files import replace_json, sync_file, sync_folder
 
+# Of what the three files hold; raised when an older tamis could not read it.
+FORMAT = 1
 _TENSOR, _PAIRS = "tensor:", "pairs:"
 _FILES = {"model.safetensors", "state.safetensors", "state.json"}
 
 
 class DamagedCheckpoint(ValueError):
     """A file of a checkpoint is missing or is not what was written."""
+
+
+class NewerCheckpoint(ValueError):
+    """A checkpoint of a later version of tamis."""
 
 
 def flatten(state: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
@@ -78,7 +85,8 @@ def save_checkpoint(folder: Path, model: dict[str, Tensor], state: dict[str, Any
     for name in ("model.safetensors", "state.safetensors"):
         sync_file(temporary / name)
     hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-    replace_json(temporary / "manifest.json", hashes)
+    manifest = {"format": FORMAT, "tamis": tamis.__version__, "files": hashes}
+    replace_json(temporary / "manifest.json", manifest | {"sha256": _sha256_of(manifest)})
     if folder.exists():
         shutil.rmtree(folder)
     temporary.rename(folder)
@@ -93,6 +101,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         DamagedCheckpoint: a file is missing or altered; the message names it.
+        NewerCheckpoint: it was made by a later version of tamis, which wrote another format.
     """
     for name, expected in _manifest(folder / "manifest.json").items():
         path = folder / name
@@ -107,16 +116,28 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _manifest(path: Path) -> dict[str, str]:
+    """The hashes of the files, from a manifest that is itself as it was written."""
     try:
-        hashes = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        hashes = None
-    if not isinstance(hashes, dict) or set(hashes) != _FILES:
+        manifest = json.loads(path.read_text("utf-8"))
+        sound = manifest.pop("sha256") == _sha256_of(manifest)
+        number, made, hashes = manifest["format"], manifest["tamis"], manifest["files"]
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, RecursionError):
+        sound, number, made, hashes = False, FORMAT, "", {}
+    if sound and number > FORMAT:
+        raise NewerCheckpoint(
+            f"checkpoint must be of format {FORMAT} or older, got {number}, made by tamis {made}, in "
+            f"{str(path.parent)!r}; you have tamis {tamis.__version__}: install {made} or newer"
+        )
+    if not sound or set(hashes) != _FILES:
         raise DamagedCheckpoint(
             f"checkpoint file {path} must list {', '.join(sorted(_FILES))}, got an altered or missing one; "
             "use an older checkpoint"
         )
     return hashes
+
+
+def _sha256_of(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

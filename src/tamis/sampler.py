@@ -60,7 +60,8 @@ class PlannedSampler(Sampler[int]):
 
     Works where torch's own samplers do: pass it to a DataLoader, call `set_epoch` before each epoch. If nobody does,
     it advances by itself and says so once. With several processes each gets every world_size-th index of the same
-    global order; the at most world_size - 1 last ones are left out of the epoch, never repeated.
+    global order. Index by index, the at most world_size - 1 last ones are left out of the epoch, never repeated; in
+    `batches` nothing is left out.
 
     Attributes:
         weight: float32 (n,), the rule's weights for the current epoch; multiply the losses by them.
@@ -104,11 +105,10 @@ class PlannedSampler(Sampler[int]):
         if weight is None:
             weight = self.rule(torch.ones(1).expand(len(self.ledger)), self.ledger.score, self.moment)
         self.weight = weight
-        order = shuffled(weight, self.moment)
-        self.order = order[: len(order) // self.world_size * self.world_size]
-        if not len(self.order):
+        self.order = shuffled(weight, self.moment)
+        if len(self.order) < self.world_size:
             raise ValueError(
-                f"the plan of epoch {epoch} must show at least {self.world_size} samples, got {len(order)} from "
+                f"the plan of epoch {epoch} must show at least {self.world_size} samples, got {len(self.order)} from "
                 f"{self.rule!r}; weaken the rule"
             )
         self.position = position
@@ -128,9 +128,10 @@ class PlannedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         self._advance_alone()
-        while self.position < len(self.order):
+        while self.position + self.world_size <= len(self.order):
             self.position += self.world_size
             yield int(self.order[self.position - self.world_size + self.rank])
+        self.position = len(self.order)
 
     def _advance_alone(self) -> None:
         if not self._finished:
@@ -143,27 +144,43 @@ class PlannedSampler(Sampler[int]):
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """The rest of the epoch in batches, for loops that take index tensors.
 
-        The epoch is cut into ceil(m / batch_size) batches whose sizes differ by at most one sample in each process: a
-        last batch of one or two samples would ruin batch normalisation. Where an epoch goes on with another batch size
-        or number of processes, the batch that was begun is shown as far as it is left.
+        The epoch is cut into ceil(m / batch_size) batches whose sizes differ by at most one sample: a last batch of one
+        or two samples would ruin batch normalisation. The cuts do not depend on the number of processes, which share
+        each batch. Where an epoch goes on with another batch size, the batch that was begun is shown as far as it is
+        left.
 
         Args:
-            batch_size: at most this many samples a batch in each process.
+            batch_size: at most this many samples a batch, of all processes together.
 
         Yields:
-            int64 (b,), this process's part of the global batch.
+            int64 (b,), this process's part of the batch: every world_size-th of its samples.
+
+        Raises:
+            ValueError: batch_size < 1, or a batch has fewer samples than there are processes.
         """
         self._advance_alone()
-        for start, stop in _cuts(len(self), batch_size):
-            first, last = max(start * self.world_size, self.position), stop * self.world_size
-            if first >= last:
+        for start, stop in self._cuts(batch_size):
+            first = max(start, self.position)
+            if first >= stop:
                 continue
-            self.position = last
-            yield self.order[first + self.rank : last : self.world_size].long()
+            if stop - first < self.world_size:
+                raise ValueError(
+                    f"a batch must have a sample for each of the {self.world_size} processes, got {stop - first}; "
+                    "raise batch_size or take fewer processes"
+                )
+            self.position = stop
+            yield self.order[first + self.rank : stop : self.world_size].long()
 
     def steps(self, batch_size: int) -> int:
-        """Number of batches in the current epoch."""
-        return -(-len(self) // batch_size)
+        """Number of batches in the current epoch, `batch_size` as in `batches`."""
+        return -(-len(self.order) // batch_size)
+
+    def _cuts(self, batch_size: int) -> Sequence[tuple[int, int]]:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        count = self.steps(batch_size)
+        edges = [len(self.order) * place // count for place in range(count + 1)]
+        return list(pairwise(edges))
 
     def total_steps(self, batch_size: int) -> int:
         """Number of steps of the whole training, known before it starts: for schedules such as OneCycleLR.
@@ -182,35 +199,31 @@ class PlannedSampler(Sampler[int]):
                     f"the length of epoch {epoch} must not depend on scores, got {self.rule!r}; "
                     "drive the learning rate by progress (epoch + batch / len) / epochs"
                 )
-            total += -(-(count // self.world_size) // batch_size)
+            total += -(-count // batch_size)
         return total
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the current epoch, also in the middle of it; independent of the number of processes."""
         return {"epoch": self.moment.epoch, "position": self.position, "weight": self.weight}
 
+    def state_after(self, steps: int, batch_size: int) -> dict[str, Any]:
+        """The state when so many batches of the epoch are done, whatever a loader has fetched ahead."""
+        position = self._cuts(batch_size)[steps - 1][1] if steps else 0
+        return self.state_dict() | {"position": position}
+
+    def steps_done(self, batch_size: int) -> int:
+        """How many batches of the current epoch lie before its place."""
+        return sum(stop <= self.position for _, stop in self._cuts(batch_size))
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a saved place: the epoch goes on with the plan it had.
 
         Raises:
-            ValueError: the state belongs to another data set, or the place falls between this number of processes.
+            ValueError: the state belongs to another data set.
         """
         if len(state["weight"]) != len(self.ledger):
             raise ValueError(f"weight must hold {len(self.ledger)} samples, got {len(state['weight'])}")
-        if state["position"] % self.world_size:
-            raise ValueError(
-                f"position must be a multiple of the {self.world_size} processes, got {state['position']}; "
-                "resume with the number of processes that saved it, or one that divides it"
-            )
         self._plan(int(state["epoch"]), state["weight"].clone(), int(state["position"]))
-
-
-def _cuts(size: int, batch_size: int) -> Sequence[tuple[int, int]]:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
-    count = -(-size // batch_size)
-    edges = [size * place // count for place in range(count + 1)]
-    return list(pairwise(edges))
 
 
 class PlannedBatchSampler(Sampler[list[int]]):
@@ -220,7 +233,7 @@ class PlannedBatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: PlannedSampler, batch_size: int) -> None:
-        """Cut each epoch of `sampler` into even batches of at most `batch_size`.
+        """Cut each epoch of `sampler` into even batches of at most `batch_size` samples in each process.
 
         Raises:
             ValueError: batch_size < 1.
@@ -235,8 +248,8 @@ class PlannedBatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Number of batches in the current epoch."""
-        return self.sampler.steps(self.batch_size)
+        return self.sampler.steps(self.batch_size * self.sampler.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for index in self.sampler.batches(self.batch_size):
+        for index in self.sampler.batches(self.batch_size * self.sampler.world_size):
             yield index.tolist()

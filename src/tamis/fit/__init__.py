@@ -1,7 +1,8 @@
 """The one training loop, for any task that gives one loss per sample."""
 
-from tamis.fit.loop import Fitted, Progress, Source, Task, fit
+from tamis.fit.loop import fit
 from tamis.fit.observe import NotFinite
+from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
 from tamis.fit.settings import Cosine, Flat, Linear, Settings, Steps, Triangle
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Settings",
     "Source",
     "Steps",
+    "Stopped",
     "Task",
     "Triangle",
     "fit",

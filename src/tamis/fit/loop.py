@@ -1,15 +1,17 @@
 """plan -> batches -> losses -> weights -> step -> ledger, epoch after epoch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tamis.batch import Batch
-from tamis.fit.observe import Observer
+from tamis.fit.observe import NotFinite, Observer
+from tamis.fit.processes import Processes
+from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
+from tamis.fit.saving import Saving
 from tamis.fit.settings import Settings, prepared
 from tamis.fit.stepper import Stepper
 from tamis.history import write_decisions, write_scores
@@ -19,101 +21,12 @@ from tamis.moment import seed_of
 from tamis.rules import reasons
 from tamis.run import Run
 from tamis.sampler import PlannedSampler
-from tamis.temperature import DataParameters
 
 # Seconds after which a slow training tells where it is, between the steps at which it does so anyway.
 _TELL = 1.0
-
-
-class Source(Protocol):
-    """A data set that yields batches for index tensors."""
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (n,)."""
-        ...
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """Stable names of the samples."""
-        ...
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Names of the classes."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of samples."""
-        ...
-
-    def batches(self, plan: Iterable[Tensor], *, epoch: int, seed: int, train: bool) -> Iterator[Batch]:
-        """One batch for each int64 index tensor of the plan; augmented if `train`."""
-        ...
-
-
-Forward = Callable[[Tensor], Any]  # a model, perhaps compiled and under autocast
-
-
-class Task(Protocol):
-    """What the loss of a sample is, and how a model is judged."""
-
-    @property
-    def metric(self) -> str:
-        """The entry of `evaluate` that decides which epoch is best; higher is better."""
-        ...
-
-    def losses(
-        self, model: Forward, batch: Batch, temperature: DataParameters | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One loss per sample (b,), and columns (b,) for the history; "loss" among them."""
-        ...
-
-    def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:
-        """Figures over all samples."""
-        ...
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training is.
-
-    Attributes:
-        epoch: the epoch, from 0.
-        done: samples of this epoch that were shown so far.
-        shown: samples that this epoch shows.
-        samples_seen: since the start of the training.
-        seconds: spent training since the start.
-        row: the epoch's row of metrics once it has ended, else None.
-    """
-
-    epoch: int
-    done: int
-    shown: int
-    samples_seen: int
-    seconds: float
-    row: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a training leaves behind.
-
-    Attributes:
-        model: the model after the last epoch.
-        best: state dict after the best epoch (of the model on its device).
-        ledger: scores and visits.
-        temperature: the data parameters, if any.
-        rows: a row of figures for each epoch.
-        result: last and best epoch side by side, and the costs.
-    """
-
-    model: nn.Module
-    best: dict[str, Tensor]
-    ledger: Ledger
-    temperature: DataParameters | None
-    rows: list[dict[str, Any]]
-    result: dict[str, Any]
+# What the processes tell each other after a step: go on, save, or (from here on) stop because of signal number - _STOP.
+_GO_ON, _SAVE, _STOP = 0, 1, 100
+_MOST_SKIPPED = 10
 
 
 def fit(
@@ -127,12 +40,17 @@ def fit(
     validation: Source | None = None,
     run: Run | None = None,
     watch: Callable[[Progress], None] | None = None,
+    stop: Callable[[], int] | None = None,
 ) -> Fitted:
     """Train a model.
 
     The loss of a step is the mean of weight * losses over the batch. With a run folder, the training goes on after
-    the last finished epoch that is found there. Dropout and the like draw from torch's global generator, which is
-    seeded from (seed, epoch, step) before every step.
+    the newest checkpoint that is found there, also in the middle of an epoch, and ends as if it had never stopped, to
+    the bit. Dropout and the like draw from torch's global generator, which is seeded from (seed, epoch, step) before
+    every step. Where a process group is initialised, its processes share each batch; all of them call this with the
+    same arguments.
+
+    A step with losses that are NaN or infinite does not change the model; ten of them in a row end the training.
 
     Args:
         model: maps `Batch.inputs` to what the task understands; trained in place.
@@ -144,17 +62,20 @@ def fit(
         validation: judged every `settings.evaluate_every` epochs; decides which epoch is best.
         run: where to keep everything.
         watch: called several times an epoch and at its end.
+        stop: asked after every step; any number but 0 saves a checkpoint and ends the training.
 
     Raises:
         ValueError: the method records log sigma but there are no instance parameters.
-        NotFinite: losses were NaN or infinite.
+        NotFinite: losses were NaN or infinite in too many steps.
+        Stopped: `stop` said so.
+        OSError: there was no room for a checkpoint.
     """
     method = method or Method()
     if method.score == "log_sigma" and (temperature is None or temperature.kind == "class"):
         raise ValueError(
             "the method scores by log_sigma and needs instance data parameters; use kind instance or joint"
         )
-    training = _Training(model, task, train, settings, method, temperature, validation, run, watch)
+    training = _Training(model, task, train, settings, method, temperature, validation, run, watch, stop)
     return training.finish()
 
 
@@ -170,64 +91,127 @@ class _Training:
         validation: Source | None,
         run: Run | None,
         watch: Callable[[Progress], None] | None,
+        stop: Callable[[], int] | None,
     ) -> None:
         self.task, self.train, self.validation = task, train, validation
         self.settings, self.method, self.run, self.watch = settings, method, run, watch
+        self.stop = stop or (lambda: 0)
+        self.processes = Processes()
         self.model = prepared(model, settings)
         self.ledger = Ledger(len(train))
         self.sampler = PlannedSampler(self.ledger, method.rule, epochs=settings.epochs, seed=settings.seed)
-        self.stepper = Stepper(self.model, task, settings, method, temperature, len(train.class_names), len(train))
-        self.next_epoch, self.samples_seen = 0, 0
+        sizes = len(train.class_names), len(train)
+        self.stepper = Stepper(self.model, task, settings, method, temperature, *sizes, self.processes)
+        self.saving = Saving(settings.checkpoint_seconds, settings.on_full)
+        self.next_epoch, self.place, self.samples_seen = 0, 0, 0
         self.seconds = self.seconds_evaluation = 0.0
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
-        self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.best = self._weights()
+        self.best_written: int | None = None
+        self.observer = Observer(self.ledger, method, None)
+        self._begun: dict[str, Any] | None = None  # what the observer had seen of an epoch that goes on
         self._resume()
 
     def finish(self) -> Fitted:
         while self.next_epoch < self.settings.epochs:
             self._epoch(self.next_epoch)
         result = self._result()
-        if self.run is not None:
+        if self.run is not None and self.processes.rank == 0:
             write_scores(self.run.folder / "ledger", self.ledger.score, self.ledger.seen)
             self.run.finish(result)
         return Fitted(self.model, self.best, self.ledger, self.stepper.temperature, self.rows, result)
 
     def _epoch(self, epoch: int) -> None:
-        self.sampler.set_epoch(epoch)
-        history = self.run.history if self.run is not None and self.settings.history else None
-        observer = Observer(self.ledger, self.train.keys, self.method, history)
-        observer.begin(epoch)
-        if history is not None and len(self.sampler.order) < len(self.ledger):
-            # The rule is pure: asked again, it also tells which of its parts hid what.
-            before = torch.ones(1).expand(len(self.ledger))
-            _, hidden_by, texts = reasons(self.method.rule, before, self.ledger.score, self.sampler.moment)
-            write_decisions(history.folder, epoch, hidden_by, texts)
+        if self._begun is None:
+            self.sampler.set_epoch(epoch)
+        self.observer = self._observer(epoch)
         learning = self.sampler.moment.progress < self.method.learn_until
-        started, shown = time.perf_counter(), len(self.sampler)
         steps = self.sampler.steps(self.settings.batch_size)
-        plan = self.sampler.batches(self.settings.batch_size)
-        batches = self.train.batches(plan, epoch=epoch, seed=self.settings.seed, train=True)
         weight = self.sampler.weight.to(self.stepper.device)
         self.model.train()
-        told = started
-        for place, batch in enumerate(batches):
-            progress = (epoch + place / steps) / self.settings.epochs
-            torch.manual_seed(seed_of(self.settings.seed, epoch, place, "model"))
+        started = told = time.perf_counter()
+        for batch in self._batches(epoch):
+            torch.manual_seed(self._seed_of_step(epoch))
             shares = weight[batch.index.to(weight.device)]
+            progress = (epoch + self.place / steps) / self.settings.epochs
             columns = self.stepper.step(batch, shares, progress, learning=learning)
-            observer.see(columns, self.stepper.log_sigma(batch.index) if learning else None)
+            self.observer.see(columns, self.stepper.log_sigma(columns["index"]) if learning else None)
+            self._hold_to_finite(columns)
+            self.place += 1
             now = time.perf_counter()
-            if self.watch is not None and (observer.flushed or now > told + _TELL):
-                told, done = now, observer.samples
+            if self.watch is not None and (self.observer.flushed or now > told + _TELL):
+                told, done = now, self.observer.samples
+                shown = len(self.sampler.order)
                 self.watch(Progress(epoch, done, shown, self.samples_seen + done, self.seconds + now - started))
-        observer.end()
+            self.seconds, started = self.seconds + now - started, now
+            if self._save_if_due():
+                started = time.perf_counter()
+        self.observer.end()
         self.seconds += time.perf_counter() - started
-        self.samples_seen += shown
-        self._end_epoch(epoch, observer.figures(), shown)
+        self._end_epoch(epoch)
 
-    def _end_epoch(self, epoch: int, figures: dict[str, Any], shown: int) -> None:
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The rest of the epoch; what could not be read leaves a place with nothing to do."""
+        if self.place == self.sampler.steps(self.settings.batch_size):
+            return
+        plan = self.sampler.batches(self.settings.batch_size)
+        batches = self.train.batches(plan, epoch=epoch, seed=self.settings.seed, train=True)
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception:
+                # Between two steps: nothing of what was done is lost. A signal to stop may have ended the workers.
+                self._save()
+                if self.stop():
+                    raise Stopped(self.stop()) from None
+                raise
+            if batch is None:
+                return
+            if self.processes.agree(int(len(batch) == 0)):
+                self.place += 1
+            else:
+                yield batch
+
+    def _seed_of_step(self, epoch: int) -> int:
+        others = (self.processes.rank,) if self.processes.rank else ()
+        return seed_of(self.settings.seed, epoch, self.place, "model", *others)
+
+    def _observer(self, epoch: int) -> Observer:
+        keeps = self.run is not None and self.settings.history and self.processes.rank == 0
+        history = self.run.history if self.run is not None and keeps else None
+        observer = Observer(self.ledger, self.method, history)
+        if self._begun is not None:
+            observer.load_state_dict(self._begun)
+            self._begun = None
+        elif history is not None:
+            history.begin(epoch)
+            if len(self.sampler.order) < len(self.ledger):
+                # The rule is pure: asked again, it also tells which of its parts hid what.
+                before = torch.ones(1).expand(len(self.ledger))
+                _, hidden_by, texts = reasons(self.method.rule, before, self.ledger.score, self.sampler.moment)
+                write_decisions(history.folder, epoch, hidden_by, texts)
+        return observer
+
+    def _hold_to_finite(self, columns: dict[str, Tensor]) -> None:
+        if self.stepper.skipped_in_a_row >= _MOST_SKIPPED or (self.stepper.skipped_in_a_row and self._lost()):
+            bad = columns["index"][~columns["loss"].isfinite()]
+            named = ", ".join(self.train.keys[int(index)] for index in bad[:5])
+            raise NotFinite(
+                f"losses must be finite, got NaN or infinity for {len(bad)} samples ({named}) in step "
+                f"{self.stepper.steps}, {self.stepper.skipped_in_a_row} such steps in a row; lower the rate"
+            )
+
+    def _lost(self) -> bool:
+        """Whether the statistics of a batch normalisation are not finite any more: the model is beyond repair."""
+        buffers = (each for each in self.model.buffers() if each.is_floating_point())
+        return not all(bool(each.isfinite().all()) for each in buffers)
+
+    def _end_epoch(self, epoch: int) -> None:
         judged = (epoch + 1) % self.settings.evaluate_every == 0 or epoch + 1 == self.settings.epochs
+        validation = self._evaluate(self.validation) if judged and self.validation is not None else None
+        shown = len(self.sampler.order)
+        self.samples_seen += self.observer.samples
         row = {
             "epoch": epoch,
             "shown": shown,
@@ -236,30 +220,40 @@ class _Training:
             "steps": self.stepper.steps,
             "seconds": self.seconds,
             "lr": self.stepper.learning_rate,
-            **figures,
-            "validation": self._evaluate(self.validation) if judged and self.validation is not None else None,
+            **self.observer.figures(),
+            "validation": validation,
             **self.stepper.sigma_figures(),
         }
         self.rows.append(row)
-        best = self._is_best(row)
-        if best:
-            self.best_row = row
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.next_epoch = epoch + 1
-        if self.run is not None:
+        if self._is_best(row):
+            self.best_row, self.best = row, self._weights()
+        self.next_epoch, self.place = epoch + 1, 0
+        if self.run is not None and self.processes.rank == 0:
             self.run.log(row)
-            self.run.save(epoch, self.model.state_dict(), self._state(), best=best)
+        self._save_if_due(last=self.next_epoch == self.settings.epochs)
         if self.watch is not None:
             self.watch(Progress(epoch, shown, shown, self.samples_seen, self.seconds, row))
 
     def _evaluate(self, validation: Source) -> dict[str, float]:
         started = time.perf_counter()
-        plan = torch.arange(len(validation)).split(max(256, self.settings.batch_size))
-        batches = validation.batches(plan, epoch=0, seed=self.settings.seed, train=False)
-        self.model.eval()
-        figures = self.task.evaluate(self.stepper.forward, (self.stepper.moved(batch) for batch in batches))
+        figures = None
+        if self.processes.rank == 0:
+            plan = torch.arange(len(validation)).split(max(256, self.settings.batch_size))
+            batches = validation.batches(plan, epoch=0, seed=self.settings.seed, train=False)
+            self.model.eval()
+            figures = self.task.evaluate(self.stepper.forward, self._judged(batches))
+        figures = self.processes.share(figures)
         self.seconds_evaluation += time.perf_counter() - started
         return figures
+
+    def _judged(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if len(batch):
+                yield self.stepper.moved(batch)
+            if self.processes.size == 1 and self.stop():
+                # The epoch's last step is done and saved; its evaluation is done again.
+                self._save()
+                raise Stopped(self.stop())
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         if row["validation"] is None:
@@ -268,6 +262,9 @@ class _Training:
             return True
         metric = self.task.metric
         return row["validation"][metric] > self.best_row["validation"][metric]
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def _result(self) -> dict[str, Any]:
         def figures(row: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -279,16 +276,49 @@ class _Training:
             "steps": self.stepper.steps,
             "seconds_training": self.seconds,
             "seconds_evaluation": self.seconds_evaluation,
-            "seconds_total": self.seconds + self.seconds_evaluation,
+            "seconds_checkpoints": self.saving.seconds,
+            "seconds_total": self.seconds + self.seconds_evaluation + self.saving.seconds,
         }
         return {"last": figures(self.rows[-1]), "best": figures(self.best_row), "costs": costs}
 
+    def _save_if_due(self, *, last: bool = False) -> bool:
+        """Save if it is time, or if somebody wants to stop; all processes come to the same answer."""
+        signal = self.stop()
+        due = self.run is not None and self.processes.rank == 0 and (last or self.saving.due())
+        word = _STOP + signal if signal else _SAVE if due else _GO_ON
+        word = self.processes.agree(word)
+        if word != _GO_ON:
+            self._save()
+        if word >= _STOP and not last:
+            raise Stopped(word - _STOP)
+        return word != _GO_ON
+
+    def _save(self) -> None:
+        state = self._state()
+        if self.run is not None and self.processes.rank == 0:
+            self.saving.write(lambda: self._write(state))
+
+    def _write(self, state: dict[str, Any]) -> None:
+        if self.run is None:
+            return
+        best = None if self.best_row is None else self.best_row["epoch"]
+        if best is not None and best != self.best_written:
+            self.run.save_best(best, self.best)
+            self.best_written = best
+        self.run.save(self.next_epoch, self.place, self.model.state_dict(), state, best)
+
     def _state(self) -> dict[str, Any]:
+        begun = self.place > 0
         return {
             "epoch": self.next_epoch,
+            "place": self.place,
+            "sampler": self.sampler.state_after(self.place, self.settings.batch_size) if begun else None,
+            "observer": self.observer.state_dict() if begun else None,
             "samples_seen": self.samples_seen,
             "seconds": self.seconds,
             "seconds_evaluation": self.seconds_evaluation,
+            "seconds_checkpoints": self.saving.seconds,
+            "rows": self.rows,
             "best_row": self.best_row,
             "stepper": self.stepper.state_dict(),
             "ledger": self.ledger.state_dict(),
@@ -304,6 +334,14 @@ class _Training:
         self.ledger.load_state_dict(state["ledger"])
         self.next_epoch, self.samples_seen = state["epoch"], state["samples_seen"]
         self.seconds, self.seconds_evaluation = state["seconds"], state["seconds_evaluation"]
-        self.best_row = state["best_row"]
-        self.rows = [row for row in self.run.metrics() if row["epoch"] < self.next_epoch]
-        self.best = self.run.best_weights(model)
+        self.saving.seconds = state["seconds_checkpoints"]
+        self.rows, self.best_row = state["rows"], state["best_row"]
+        if self.processes.rank == 0 and self.run.metrics()[: len(self.rows)] != self.rows:
+            for row in self.rows:
+                self.run.log(row)
+        self.best = self.run.load_best(state, model)
+        self.best_written = None if self.best_row is None else self.best_row["epoch"]
+        if state["place"]:
+            self.sampler.load_state_dict(state["sampler"])
+            self.place = state["place"]
+            self._begun = state["observer"]

@@ -1,6 +1,5 @@
 """What a training notes of each sample: buffered, so that a GPU is not stopped at every step."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,22 +19,21 @@ class NotFinite(FloatingPointError):
 class Observer:
     """Passes what happened in the steps of one epoch to the ledger and to the history.
 
+    What is not finite goes into neither the scores nor the figures; it is counted.
+
     Attributes:
         samples: shown so far in this epoch.
+        not_finite: losses of this epoch that were NaN or infinite.
         flushed: whether the last step was one after which everything was passed on.
     """
 
-    def __init__(self, ledger: Ledger, keys: Sequence[str], method: Method, history: History | None) -> None:
+    def __init__(self, ledger: Ledger, method: Method, history: History | None) -> None:
         """Note for `ledger`, and for `history` if there is one."""
-        self.ledger, self.keys, self.method, self.history = ledger, keys, method, history
-        self.samples, self.flushed = 0, False
+        self.ledger, self.method, self.history = ledger, method, history
+        self.samples = self.not_finite = 0
+        self.flushed = False
         self._pending: list[dict[str, Tensor]] = []
         self._loss = self._right = 0.0
-
-    def begin(self, epoch: int) -> None:
-        """Start an epoch."""
-        if self.history is not None:
-            self.history.begin(epoch)
 
     def see(self, columns: dict[str, Tensor], log_sigma: Tensor | None) -> None:
         """Note a step: columns (b,) of its samples, and their log sigma after it."""
@@ -53,25 +51,40 @@ class Observer:
 
     def figures(self) -> dict[str, Any]:
         """Mean loss and accuracy over the samples that were shown, as they were when they were shown."""
-        count = max(1, self.samples)
-        return {"train_loss": self._loss / count, "train_accuracy": self._right / count}
+        count = max(1, self.samples - self.not_finite)
+        return {
+            "train_loss": self._loss / count,
+            "train_accuracy": self._right / count,
+            "not_finite": self.not_finite,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch; what was seen is passed on first."""
+        self._flush()
+        state = {"samples": self.samples, "not_finite": self.not_finite, "loss": self._loss, "right": self._right}
+        return state | {"history": None if self.history is None else self.history.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on in the middle of an epoch."""
+        self.samples, self.not_finite = state["samples"], state["not_finite"]
+        self._loss, self._right = state["loss"], state["right"]
+        if self.history is not None:
+            self.history.load_state_dict(state["history"])
 
     def _flush(self) -> None:
         if not self._pending:
             return
-        names = list(self._pending[0])
+        names, sizes = list(self._pending[0]), [len(step["index"]) for step in self._pending]
         columns = {name: torch.cat([step[name] for step in self._pending]).cpu() for name in names}
         self._pending = []
         losses = columns["loss"]
-        bad = columns["index"][~losses.isfinite()]
-        if len(bad):
-            named = ", ".join(self.keys[int(index)] for index in bad[:5])
-            raise NotFinite(
-                f"losses must be finite, got NaN or infinity for {len(bad)} samples ({named}); lower the rate"
-            )
-        self._loss += float(losses.double().sum())
+        finite = losses.isfinite()
+        self.not_finite += int((~finite).sum())
+        # Step by step: the figures must not depend on when a checkpoint makes us pass on what was seen.
+        for part in losses.where(finite, 0).double().split(sizes):
+            self._loss += float(part.sum())
         if "correct" in columns:
-            self._right += float(columns["correct"].sum())
+            self._right += float((columns["correct"] & finite).sum())
         if self.method.score == "loss" or "log_sigma" in columns:
             score = losses if self.method.score == "loss" else columns["log_sigma"]
             self.ledger.record(columns["index"], score)

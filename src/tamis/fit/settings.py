@@ -71,7 +71,7 @@ class Settings:
 
     Attributes:
         epochs: passes over what the rule shows.
-        batch_size: samples of an optimiser step, at most; epochs are cut into even batches.
+        batch_size: samples of an optimiser step, at most, of all processes together; epochs are cut into even batches.
         optimizer: makes the model's optimiser from its parameters, e.g. partial(torch.optim.SGD, lr=0.1).
         schedule: factor of every learning rate as a function of progress in [0, 1]; right for epochs of any length.
         scheduler: instead of `schedule`: makes a torch LR scheduler from the optimiser; it is stepped after every
@@ -85,6 +85,8 @@ class Settings:
         seed: decides orders, augmentation, dropout and the rule's draws.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         history: keep the samples' history of every epoch in the run folder.
+        checkpoint_seconds: between checkpoints, 0 = after every step; None = so often that they take 2 % of the time.
+        on_full: "stop" when there is no room for a checkpoint, or "continue" without one.
 
     Raises:
         ValueError: a number outside its range.
@@ -103,6 +105,8 @@ class Settings:
     seed: int = 0
     evaluate_every: int = 1
     history: bool = True
+    checkpoint_seconds: float | None = None
+    on_full: Literal["stop", "continue"] = "stop"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):

@@ -1,11 +1,15 @@
 """One optimiser step: forward, weights, backward, update, with autocast, accumulation and data parameters."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tamis.batch import Batch
+from tamis.fit.processes import Processes
+from tamis.fit.protocols import Task
 from tamis.fit.settings import Settings
 from tamis.methods import Method, Temperature
 from tamis.temperature import DataParameters
@@ -19,27 +23,32 @@ class Stepper:
     Attributes:
         temperature: the data parameters, or None.
         steps: optimiser steps so far.
+        skipped_in_a_row: latest steps that changed nothing, since losses were not finite.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        task: Any,
+        task: Task,
         settings: Settings,
         method: Method,
         temperature: Temperature | None,
         classes: int,
         samples: int,
+        processes: Processes,
     ) -> None:
         """Make the optimisers for a model that is already on its device."""
-        self.model, self.task, self.settings = model, task, settings
+        self.task, self.settings, self.processes = task, settings, processes
         self.device = settings.resolved_device()
         self.optimizer = settings.optimizer(model.parameters())
         self.scheduler = settings.scheduler(self.optimizer) if settings.scheduler else None
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp == "fp16")
-        self._compiled = torch.compile(model) if settings.compile else model
-        self.steps = 0
+        self._shared = processes.distributed(model, self.device)
+        self._compiled = torch.compile(self._shared) if settings.compile else self._shared
+        # Of one process; a sampler gives none of them more than this.
+        self._most = -(-settings.batch_size // processes.size)
+        self.steps = self.skipped_in_a_row = 0
         self.temperature: DataParameters | None = None
         self.settings_temperature = temperature
         if temperature is not None:
@@ -67,37 +76,77 @@ class Stepper:
         """Update the model, and the rows of the data parameters if they are still learned.
 
         Args:
-            batch: the samples of the step.
+            batch: the samples of the step that are this process's.
             weight: float32 (b,) on the device, factors of their losses.
             progress: of the training, in [0, 1); decides the learning rates.
             learning: whether data parameters scale the logits and are learned.
 
         Returns:
-            Columns (b,) of the samples, with "index" and "weight".
+            Columns (B,) of the samples of all processes, with "index" and "weight".
         """
         self._set_rates(progress)
-        size, kept = len(batch), []
+        kept = []
         temperature = self.temperature if learning else None
-        for piece in torch.arange(size).tensor_split(min(size, self.settings.accumulate)):
+        pieces = torch.arange(len(batch)).tensor_split(min(len(batch), self.settings.accumulate))
+        size = self._of_all(len(batch))
+        for number, piece in enumerate(pieces):
             first, last = int(piece[0]), int(piece[-1]) + 1
             part = self.moved(batch.part(first, last))
-            losses, columns = self.task.losses(self.forward, part, temperature)
-            if losses.shape != part.index.shape:
-                raise TypeError(
-                    f'per-sample losses expected, got shape {tuple(losses.shape)}; pass reduction="none" to the loss'
-                )
-            self.scaler.scale((losses * weight[first:last]).sum() / size).backward()
+            with self._averaging(number == len(pieces) - 1):
+                losses, columns = self.task.losses(self.forward, part, temperature)
+                if losses.shape != part.index.shape:
+                    raise TypeError(
+                        f"per-sample losses expected, got shape {tuple(losses.shape)}; pass "
+                        'reduction="none" to the loss'
+                    )
+                # Gradients are averaged over the processes; the mean is that of the whole batch.
+                mean = (losses * weight[first:last]).sum() * (self.processes.size / size)
+                self.scaler.scale(mean).backward()
             kept.append({"index": part.index, **columns, "weight": weight[first:last]})
-        self._update(learning=temperature is not None)
-        return {name: torch.cat([columns[name] for columns in kept]) for name in kept[0]}
+        columns = self._gathered({name: torch.cat([columns[name] for columns in kept]) for name in kept[0]})
+        self._update(sound=bool(columns["loss"].isfinite().all()), learning=temperature is not None)
+        return columns
 
-    def _update(self, *, learning: bool) -> None:
-        self.scaler.step(self.optimizer)
+    def _of_all(self, size: int) -> int:
+        """Samples in the batches of all processes."""
+        return size if self.processes.size == 1 else self.processes.total(size)
+
+    def _averaging(self, now: bool) -> AbstractContextManager[None]:
+        """Pieces before the last one only add to the gradient of this process."""
+        shared = self._shared
+        return shared.no_sync() if isinstance(shared, DistributedDataParallel) and not now else nullcontext()
+
+    def _gathered(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.processes.size == 1:
+            return columns
+        rest = {name: column for name, column in columns.items() if name != "index"}
+        values = torch.stack([column.detach().float() for column in rest.values()], 1)
+        index, values = self.processes.gather(columns["index"], values, self._most)
+        pairs = zip(rest.items(), values.unbind(1), strict=True)
+        return {"index": index, **{name: value.to(column.dtype) for (name, column), value in pairs}}
+
+    def _gather_rows(self) -> None:
+        """Give every process the gradients of all for the rows of the data parameters: some bytes a sample."""
+        if self.processes.size == 1 or self.temperature is None:
+            return
+        for table in self.temperature.parameters():
+            if table.grad is not None:
+                index, entries = table.grad._indices()[0], table.grad._values()
+                index, entries = self.processes.gather(index, entries[:, None], self._most)
+                entries = entries[:, 0] / self.processes.size
+                table.grad = torch.sparse_coo_tensor(index[None], entries, table.shape, is_coalesced=False)
+
+    def _update(self, *, sound: bool, learning: bool) -> None:
+        if sound:
+            self.scaler.step(self.optimizer)
+            if learning:
+                self._gather_rows()
+                self.scaler.step(self.rows_optimizer)
+            self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if learning:
-            self.scaler.step(self.rows_optimizer)
             self.rows_optimizer.zero_grad(set_to_none=True)
-        self.scaler.update()
+        self.skipped_in_a_row = 0 if sound else self.skipped_in_a_row + 1
         self.steps += 1
         if self.scheduler is not None:
             self.scheduler.step()
@@ -140,6 +189,7 @@ class Stepper:
         """Everything that the next step depends on, apart from the model."""
         state: dict[str, Any] = {
             "steps": self.steps,
+            "skipped_in_a_row": self.skipped_in_a_row,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -152,7 +202,7 @@ class Stepper:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a saved state."""
-        self.steps = state["steps"]
+        self.steps, self.skipped_in_a_row = state["steps"], state["skipped_in_a_row"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.scheduler is not None:

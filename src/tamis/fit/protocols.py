@@ -1,0 +1,109 @@
+"""What the training loop asks of data and tasks, and what it tells and leaves behind."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from tamis.batch import Batch
+from tamis.ledger import Ledger
+from tamis.temperature import DataParameters
+
+
+class Source(Protocol):
+    """A data set that yields batches for index tensors."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (n,)."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Stable names of the samples."""
+        ...
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def batches(self, plan: Iterable[Tensor], *, epoch: int, seed: int, train: bool) -> Iterator[Batch]:
+        """One batch for each int64 index tensor of the plan, in its order; augmented if `train`.
+
+        A sample that cannot be read is left out of its batch, which may become empty.
+        """
+        ...
+
+
+Forward = Callable[[Tensor], Any]  # a model, perhaps compiled and under autocast
+
+
+class Task(Protocol):
+    """What the loss of a sample is, and how a model is judged."""
+
+    @property
+    def metric(self) -> str:
+        """The entry of `evaluate` that decides which epoch is best; higher is better."""
+        ...
+
+    def losses(
+        self, model: Forward, batch: Batch, temperature: DataParameters | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One loss per sample (b,), and columns (b,) for the history; "loss" among them."""
+        ...
+
+    def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:
+        """Figures over all samples."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is.
+
+    Attributes:
+        epoch: the epoch, from 0.
+        done: samples of this epoch that were shown so far.
+        shown: samples that this epoch shows.
+        samples_seen: since the start of the training.
+        seconds: spent training since the start.
+        row: the epoch's row of metrics once it has ended, else None.
+    """
+
+    epoch: int
+    done: int
+    shown: int
+    samples_seen: int
+    seconds: float
+    row: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training leaves behind.
+
+    Attributes:
+        model: the model after the last epoch.
+        best: state dict after the best epoch (of the model on its device).
+        ledger: scores and visits.
+        temperature: the data parameters, if any.
+        rows: a row of figures for each epoch.
+        result: last and best epoch side by side, and the costs.
+    """
+
+    model: nn.Module
+    best: dict[str, Tensor]
+    ledger: Ledger
+    temperature: DataParameters | None
+    rows: list[dict[str, Any]]
+    result: dict[str, Any]
+
+
+class Stopped(KeyboardInterrupt):
+    """A training that was asked to stop has saved where it is; its argument is the number of the signal."""
