@@ -28,7 +28,13 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, description: dict[str, Any], *, free: Collection[str] = (), strict: bool = False
+        self,
+        folder: Path,
+        description: dict[str, Any],
+        *,
+        free: Collection[str] = (),
+        strict: bool = False,
+        reader: bool = False,
     ) -> None:
         """Make the folder, or open it if it holds the same run.
 
@@ -40,6 +46,7 @@ class Run:
             description: goes to run.json; its "config" decides whether an existing folder is the same run.
             free: settings of "config" that may change when a run goes on: they have no influence on its result.
             strict: refuse a damaged newest checkpoint instead of going back to the one before it.
+            reader: this is another process of a run that its rank 0 has opened: it loads, and writes nothing.
 
         Raises:
             FileExistsError: the folder holds something else, or a run of another configuration; the message names the
@@ -48,6 +55,10 @@ class Run:
         """
         self.folder, self.strict = folder, strict
         self._about = folder / "run.json"
+        self._lock = None
+        if reader:
+            self.resumed, self.history = self._resumable(), History(folder / "ledger")
+            return
         if folder.is_file():
             raise FileExistsError(f"run folder must be a folder, got the file {folder}; choose another")
         self._refuse_other_files()
@@ -70,8 +81,7 @@ class Run:
                 )
 
     def _open(self, description: dict[str, Any], free: Collection[str]) -> None:
-        known = self._about.is_file()
-        self.resumed = known and (self.finished or any(self.folder.glob("checkpoints/epoch-*")))
+        self.resumed = self._resumable()
         if self.resumed:
             before = json.loads(self._about.read_text("utf-8"))["config"]
             _same_config(self.folder, before, description["config"], free)
@@ -81,6 +91,9 @@ class Run:
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         for path in [*self.folder.glob(f"{_TEMPORARY}*"), *self.folder.glob(f"*/{_TEMPORARY}*")]:
             _remove(path)
+
+    def _resumable(self) -> bool:
+        return self._about.is_file() and (self.finished or any(self.folder.glob("checkpoints/epoch-*")))
 
     @property
     def finished(self) -> bool:
@@ -164,7 +177,8 @@ class Run:
 
     def close(self) -> None:
         """Give the folder free for other processes."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def _checkpoints(self) -> Path:
         """The folder of checkpoints, which must still be there: a run never ends well without its files."""

@@ -134,7 +134,10 @@ class Stepper:
                 index, entries = table.grad._indices()[0], table.grad._values()
                 index, entries = self.processes.gather(index, entries[:, None], self._most)
                 entries = entries[:, 0] / self.processes.size
-                table.grad = torch.sparse_coo_tensor(index[None], entries, table.shape, is_coalesced=False)
+                shape = table.shape
+                table.grad = torch.sparse_coo_tensor(
+                    index[None], entries, shape, check_invariants=False, is_coalesced=False
+                )
 
     def _update(self, *, sound: bool, learning: bool) -> None:
         if sound:
