@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --all-extras
 
-.PHONY: help demo test test-slow check results
+.PHONY: help demo test test-slow check faults soak results
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,13 @@ check: .venv/.locked  ## format, lint, types, import directions, docs
 	$(RUN) pyright
 	$(RUN) pytest tests/test_layers.py tests/test_docs.py
 	$(RUN) python benchmarks/tables.py --check
+
+faults: .venv/.locked  ## run every fault test and write what was seen into docs/faults.md
+	$(RUN) pytest -m fault --faults docs/faults.md
+
+soak: .venv/.locked  ## 100 kills where the tests have 20, and five minutes of broken input
+	$(RUN) pytest tests/test_kills.py --kills 100 --faults docs/faults.md
+	$(RUN) python tests/fuzz/soak.py --minutes 5
 
 results: .venv/.locked  ## write the README's tables from benchmarks/results
 	$(RUN) python benchmarks/tables.py

@@ -3,7 +3,7 @@
 Three heads on logits (128, k): plain cross-entropy with one loss per sample, as the training loop needs it; the same
 with instance parameters and LazySGD; and the dense way of the published code (clone, step, restore), O(N).
 "mean" is torch's fused mean loss, which gives no loss per sample. The limit is the plain head: the rows of a batch are
-half a kilobyte, so what is added is the overhead of about twenty small operations.
+half a kilobyte, so what is added is the overhead of about twenty-five small operations.
 
     python benchmarks/temperature.py --rows 50000 1280000 14000000 100000000
 """
@@ -22,17 +22,18 @@ from tamis.temperature import DataParameters, LazySGD
 BATCH = 128
 
 
-def microseconds(call: Callable[[], None], repeats: int) -> float:
-    """The best of several rounds, so that other processes disturb it least."""
-    for _ in range(max(1, repeats // 10)):
-        call()
-    best = float("inf")
-    for _ in range(8):
-        started = time.perf_counter()
-        for _ in range(max(1, repeats // 8)):
-            call()
-        best = min(best, (time.perf_counter() - started) / max(1, repeats // 8))
-    return 1e6 * best
+def microseconds(calls: dict[str, Callable[[], None]], rounds: int, repeats: int) -> dict[str, float]:
+    """The best of many short rounds, taken in turn, so that other processes disturb it least and all calls alike."""
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            for _ in range(repeats):  # what the call before has put out of the caches comes back
+                call()
+            started = time.perf_counter()
+            for _ in range(repeats):
+                call()
+            best[name] = min(best[name], (time.perf_counter() - started) / repeats)
+    return {name: 1e6 * seconds for name, seconds in best.items()}
 
 
 def network_step(classes: int) -> float:
@@ -46,7 +47,7 @@ def network_step(classes: int) -> float:
         optimizer.step()
         optimizer.zero_grad()
 
-    return microseconds(step, 16)
+    return microseconds({"step": step}, rounds=8, repeats=1)["step"]
 
 
 def measure(rows: int, classes: int, step: float) -> dict[str, float]:
@@ -96,10 +97,9 @@ def measure(rows: int, classes: int, step: float) -> dict[str, float]:
                 dense_sgd.state[whole]["momentum_buffer"][absent] = momentum[absent]
         dense_sgd.zero_grad()
 
-    found = {"mean_us": microseconds(mean, 2000), "plain_us": microseconds(plain, 2000)}
-    found["lazy_us"] = microseconds(lazy, 2000)
+    found = microseconds({"mean_us": mean, "plain_us": plain, "lazy_us": lazy}, rounds=1000, repeats=6)
     if rows <= 20_000_000:
-        found["dense_us"] = microseconds(dense, 16 if rows < 1_000_000 else 2)
+        found |= microseconds({"dense_us": dense}, rounds=20 if rows < 1_000_000 else 2, repeats=1)
     found["network_step_us"] = step
     momentum = next(iter(optimizer.state.values()))["momentum"]
     found["bytes_a_row"] = (

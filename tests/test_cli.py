@@ -338,7 +338,7 @@ def test_a_signal_tells_how_to_go_on(
     monkeypatch.setattr("tamis.recipes.commands.train_command", wait)
     answer = ask("train", "--data", "a b", "--out", "r")
     assert answer.code == 128 + number
-    assert "tamis: stopped; to go on after the last finished epoch: tamis train --data 'a b' --out r\n" in answer.err
+    assert "tamis: stopped; to go on: tamis train --data 'a b' --out r\n" in answer.err
 
 
 @pytest.mark.slow
@@ -354,4 +354,4 @@ def test_the_first_line_comes_at_once_and_a_signal_ends_a_real_process(here: Pat
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "to go on after the last finished epoch: tamis train --data plain --epochs 10000" in err
+    assert "tamis: stopped and saved; to go on: tamis train --data plain --epochs 10000" in err

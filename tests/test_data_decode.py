@@ -117,7 +117,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded():
     bomb = bytearray(encoded(Image.new("RGB", (1, 1)), "PNG"))
     bomb[16:29] = header
     bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
-    with pytest.raises(UnreadableImage, match="DecompressionBomb"):
+    with pytest.raises(UnreadableImage, match="got more than 178,956,970 pixels in"):
         decode(bytes(bomb), "bomb.png")
 
 

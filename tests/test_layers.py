@@ -9,6 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "tamis"
 FLOORS = [
+    {"__main__"},
     {"cli", "testing"},
     {"recipes"},
     {"report", "fit", "tasks", "data", "models"},

@@ -140,6 +140,21 @@ def test_processes_give_what_one_gives(tmp_path: Path, size: int, name: str, see
     seen(f"{size} processes, {name}: equal on all, order equal to one process, weights to 1e-4")
 
 
+def test_a_model_with_statistics_of_its_own_is_the_same_everywhere(tmp_path: Path) -> None:
+    """Batch normalisation: each process has the statistics of its part; rank 0's are judged and kept."""
+
+    def work(rank: int) -> list[float]:
+        torch.manual_seed(0)
+        with_norm = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+        source = images(61)
+        fitted = fit(with_norm, Classification(), source, settings=SETTINGS, validation=images(30))
+        return [row["validation"]["accuracy"] for row in fitted.rows]
+
+    one, other = in_processes(2, work, tmp_path)
+    assert one == other
+    assert one[-1] > 0.6
+
+
 def test_pieces_of_a_batch_are_averaged_once(tmp_path: Path) -> None:
     settings = replace(SETTINGS, accumulate=3)
     options: dict[str, Any] = {"settings": settings, "temperature": Temperature()}

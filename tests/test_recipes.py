@@ -1,9 +1,11 @@
 """What lies under the commands: configurations, the data of a run, what is said of it, going on after a kill."""
 
+import csv
 import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -15,16 +17,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from tamis.data import MemoryImages
+from tamis.data import FileImages, Images, MemoryImages, UnreadableImage
 from tamis.fit import Cosine, Progress
 from tamis.fit.settings import device_of
 from tamis.history import write_samples
 from tamis.methods import PRESETS
 from tamis.moment import Moment
 from tamis.recipes.config import ScoreConfig, TrainConfig
-from tamis.recipes.data import Data, excluded, hold_to_samples, load
+from tamis.recipes.data import Data, excluded, hold_to_samples, load, open_like
 from tamis.recipes.demo import demo_command
 from tamis.recipes.explain import told
+from tamis.recipes.score import score, score_command
 from tamis.recipes.train import method_of, settings_of, temperature_of_config, train
 from tamis.recipes.watching import epoch_line, pace, progress_bar
 from tamis.report import EpochStory, SampleStory
@@ -178,6 +181,95 @@ def test_a_run_is_held_to_its_samples(tmp_path: Path) -> None:
         hold_to_samples(tmp_path, train.with_labels(changed))
     with pytest.raises(ValueError, match=r"the 12 samples .*, got 11, which differ from '=a/11' on"):
         hold_to_samples(tmp_path, train.select(torch.arange(11)))
+
+
+# ----- scores ---------------------------------------------------------------------------------------------------
+
+
+def trained_with_bad_files(folder: Path, side: int, seed: int = 0, *, bad: int = 4) -> TrainConfig:
+    """Train on 30 images of each of two classes, of which the first ones of the second class cannot be read."""
+    if not (folder / "images").exists():
+        write_images(folder / "images", ("c0", "c1"), count=30, side=side)
+    for path in sorted((folder / "images" / "c1").iterdir())[:bad]:
+        path.write_bytes(b"no image")
+    config = TrainConfig(
+        folder / "images",
+        out=folder / f"run{seed}",
+        epochs=1,
+        batch_size=8,
+        max_bad=0.1,
+        model="small",
+        image_size=16,
+        hold_out=0.1,
+        workers=0,
+        seed=seed,
+    )
+    train(config)
+    return config
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(("side", "kind"), [(96, FileImages), (8, MemoryImages)])
+def test_scores_leave_out_what_cannot_be_read(
+    tmp_path: Path, side: int, kind: type[Images], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = trained_with_bad_files(tmp_path, side)
+    data = load(config, config.folder)
+    assert isinstance(data.train, kind)
+    bad = {f"c1/{path.name}" for path in sorted((tmp_path / "images" / "c1").iterdir())[:4]}
+    wanted: list[Any] = ["loss", "grand", "forgetting", "aum"]
+    table, left_out = score(ScoreConfig([config.folder], scores=wanted, batch_size=1))
+    rows = rows_of(table)
+    assert [row["key"] for row in rows] == [key for key in data.train.keys if key not in bad]
+    assert len(rows) >= 50
+    assert set(left_out) == (bad & set(data.train.keys) if kind is FileImages else bad)
+    assert len(left_out) >= 2
+    assert {row["label"] for row in rows} == {"c0", "c1"}
+    assert all(row["label"] == row["key"].split("/")[0] for row in rows)
+    parts = pq.read_table(sorted((config.folder / "ledger").glob("epoch-*.parquet"))).to_pylist()
+    margins = {data.train.keys[part["index"]]: part["margin"] for part in parts}
+    for row in rows:
+        assert float(row["aum"]) == pytest.approx(margins[row["key"]], rel=1e-4), row["key"]
+    capsys.readouterr()
+    score_command(ScoreConfig([config.folder], data=tmp_path / "images", out=tmp_path / "all.csv"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "images that could not be read and were left out: 4"
+    assert [line.split(": ")[0] for line in lines[1:5]] == [f"  {key!r}" for key in sorted(bad)]
+    assert len(rows_of(tmp_path / "all.csv")) == 56
+    one, three = (score(ScoreConfig([config.folder], batch_size=size))[0].read_text() for size in (60, 3))
+    keys = [[line.split(",")[:3] for line in text.splitlines()] for text in (one, three)]
+    assert keys[0] == keys[1]
+
+
+def test_runs_that_are_averaged_have_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = [trained_with_bad_files(tmp_path, 96, seed) for seed in (0, 1)]
+    asked = ScoreConfig([config.folder for config in configs], data=tmp_path / "images", out=tmp_path / "a.csv")
+    assert len(rows_of(score(asked)[0])) == 56
+    apart = [rows_of(score(replace(asked, runs=[run], out=tmp_path / "b.csv"))[0]) for run in asked.runs]
+    for row, *each in zip(rows_of(tmp_path / "a.csv"), *apart, strict=True):
+        assert float(row["loss"]) == pytest.approx(sum(float(one["loss"]) for one in each) / 2, rel=1e-4)
+
+    def opened(path: Path, config: TrainConfig, *others: Any) -> Images:
+        if config.seed == 1:  # it rots between the two
+            (path / "c0" / "im 07 [b];$(touch x).png").write_bytes(b"")
+        return open_like(path, config, *others)
+
+    monkeypatch.setattr("tamis.recipes.score.open_like", opened)
+    with pytest.raises(ValueError, match=r"runs must be scored on the same images, got 55 .*run1' and 56 before"):
+        score(asked)
+
+
+def test_no_scores_of_too_many_images_that_cannot_be_read(tmp_path: Path) -> None:
+    config = trained_with_bad_files(tmp_path, 96)
+    shutil.copytree(tmp_path / "images", tmp_path / "worse")
+    for path in sorted((tmp_path / "worse" / "c0").iterdir())[:3]:
+        path.write_bytes(b"")
+    with pytest.raises(UnreadableImage, match="images must be readable but for 6 of the train split, got 7 that are"):
+        score(ScoreConfig([config.folder], data=tmp_path / "worse"))
 
 
 # ----- runs -----------------------------------------------------------------------------------------------------

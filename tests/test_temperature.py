@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 import reference
 from tamis.checkpoint import load_checkpoint, save_checkpoint
@@ -154,8 +155,8 @@ def test_a_target_below_the_others_raises_sigma_and_one_above_lowers_it():
     assert sigma[0] > 1 > sigma[1]
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_logits_of_lower_precision_are_divided_in_float32(kind):
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_logits_of_any_precision_are_divided_in_float32(kind):
     rows = parameters("instance")
     logits, label, index = batch()
     assert torch.equal(rows(logits.to(kind), label, index), rows(logits.to(kind).float(), label, index))
@@ -178,7 +179,7 @@ def test_wrong_rows_are_refused(options, message):
 
 @pytest.mark.parametrize("index", [-1, SAMPLES])
 def test_an_index_out_of_range_is_refused(index):
-    with pytest.raises((IndexError, RuntimeError), match="out of range"):
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
         parameters("instance").sigma(torch.tensor([0]), torch.tensor([index]))
 
 
@@ -361,6 +362,7 @@ def test_zero_grad_of_either_kind(set_to_none):
     label = torch.zeros(1).long()
     for sample in range(2):
         optimizer.zero_grad(set_to_none=set_to_none)
+        assert all((table.grad is None) == (set_to_none or sample == 0) for table in rows.parameters())
         rows.sigma(label, torch.tensor([sample])).sum().backward()
         optimizer.step()
     assert rows.log_sigma_instance is not None
@@ -500,6 +502,64 @@ def test_a_closure_is_called_with_gradients_and_its_loss_returned():
     assert optimizer.step(closure) == 1.0
     assert rows.log_sigma_instance is not None
     assert rows.log_sigma_instance.tolist() == [-1.0, 0.0]
+
+
+def test_hooks_and_profilers_see_a_step_once():
+    """LazySGD keeps torch from wrapping `step`, and calls the wrapped one where somebody looks."""
+    table = nn.Parameter(torch.zeros(2))
+    optimizer, calls = LazySGD([table], lr=1.0), []
+
+    def moves(*kinds: str) -> None:
+        calls.clear()
+        table.grad = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1), (2,), check_invariants=True)
+        before = table[0].item()
+        optimizer.step()
+        assert calls == list(kinds)
+        assert table[0].item() < before
+
+    moves()
+    for kind, register in (
+        ("pre", optimizer.register_step_pre_hook),
+        ("post", optimizer.register_step_post_hook),
+        ("every pre", register_optimizer_step_pre_hook),
+        ("every post", register_optimizer_step_post_hook),
+    ):
+        handle = register(lambda *_, kind=kind: calls.append(kind))
+        moves(kind)
+        handle.remove()
+        moves()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        moves()
+    assert sum(event.name == "Optimizer.step#LazySGD.step" for event in profile.events() or []) == 1
+    assert not hasattr(LazySGD.step, "__wrapped__")
+
+
+def test_a_gradient_with_a_graph_leaves_none_in_the_rows():
+    rows = parameters("instance")
+    optimizer = LazySGD(rows.parameters(), lr=0.1, weight_decay=0.1)
+    logits, label, index = batch()
+    (table,) = rows.parameters()
+    (table.grad,) = torch.autograd.grad(F.cross_entropy(rows(logits, label, index), label), table, create_graph=True)
+    optimizer.step()
+    assert table.is_leaf
+    assert not optimizer.state[table]["momentum"].requires_grad
+
+
+@KINDS
+@pytest.mark.parametrize("log_sigma", [-60.0, 100.0])
+def test_a_sigma_beyond_float32_has_a_finite_gradient(kind, log_sigma):
+    rows = parameters(kind)
+    with torch.no_grad():
+        for table in rows.parameters():
+            table.fill_(log_sigma)
+    logits, label, index = batch()
+    F.cross_entropy(rows(logits, label, index), label).backward()
+    assert all(table.grad.to_dense().isfinite().all() for table in rows.parameters() if table.grad is not None)
+
+
+def test_rows_are_made_where_torch_is_told_to():
+    with torch.device("meta"):
+        assert all(table.is_meta for table in DataParameters(classes=2, samples=3).parameters())
 
 
 def test_memory_is_8_bytes_a_row():

@@ -1,18 +1,20 @@
-"""The command line: tamis train | score | report | explain | demo."""
+"""The command line: tamis train | score | check | report | explain | demo."""
 
 import shlex
 import signal
 import sys
-import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 import tamis
-from tamis.recipes.config import ScoreConfig, TrainConfig
+from tamis.recipes.config import CheckConfig, ScoreConfig, TrainConfig
+from tamis.recipes.settings_file import SettingsFile, read_settings
+from tamis.recipes.sources import Sources
 
 app = App(
     name="tamis",
@@ -25,7 +27,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False  # not inherited
-COMMANDS = ("train", "score", "report", "explain", "demo")
+COMMANDS = ("train", "score", "check", "report", "explain", "demo")
 # What a user can get wrong ends with one line and this code; anything else shows its traceback.
 BAD_INPUT = 2
 STOPPED = 128  # and the number of the signal
@@ -43,6 +45,7 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     print(f"tamis train: {config.data} -> {config.folder}", flush=True)
     from tamis.recipes.commands import train_command
 
+    _search_here(config.model)
     train_command(config)
 
 
@@ -52,7 +55,21 @@ def score(config: Annotated[ScoreConfig, Parameter(name="*")]) -> None:
     print(f"tamis score: {', '.join(map(str, config.runs))}", flush=True)
     from tamis.recipes.score import score_command
 
+    for run in config.runs:
+        _search_here(TrainConfig.read(run).model)
     score_command(config)
+
+
+@app.command
+def check(config: Annotated[CheckConfig, Parameter(name="*")]) -> None:
+    """Look at every image of a data set, and train nothing: broken, duplicate, leaked into validation, uneven classes.
+
+    Ends with code 0 if nothing is found, 1 if something is, 2 if the data cannot be opened.
+    """
+    print(f"tamis check: {config.data}", file=sys.stderr if config.json else sys.stdout, flush=True)
+    from tamis.recipes.check import check_command
+
+    sys.exit(check_command(config))
 
 
 @app.command
@@ -111,38 +128,52 @@ def demo(out: Path = Path("tamis-demo"), *, threads: int = 1, seed: int = 0) -> 
 def _start(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="Take settings from a YAML or TOML file; flags win over it.")] = None,
+    show_config: Annotated[
+        bool, Parameter(negative=(), help="Only show every setting of the command, its value and where it comes from.")
+    ] = False,
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> Any:
-    # The same settings for every command: flat, cyclopts would drop the setting `report` as the name of a command.
-    app.config = () if config is None else Dict(dict.fromkeys(COMMANDS, settings_in(config)), source=str(config))
-    return app(tokens)
-
-
-def settings_in(path: Path) -> dict[str, Any]:
-    """The settings in a YAML or TOML file.
-
-    Raises:
-        ValueError: it is neither, or damaged (the message names the line), or no mapping.
-        FileNotFoundError: it is not there.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"config must be a file that is there, got {str(path)!r}; correct the path")
-    if path.suffix not in (".toml", ".yaml", ".yml"):
-        raise ValueError(f"config must end in .toml, .yaml or .yml, got {str(path)!r}; rename it")
-    kind = path.suffix[1:].upper()
+    sources = Sources(None if config is None else read_settings(config))
+    app.config = (*_lines_of(sources.file), sources)
     try:
-        with path.open(encoding="utf-8") as file:  # YAML's messages name an open file
-            found = tomllib.loads(file.read()) if kind == "TOML" else yaml.safe_load(file)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config must be {kind}, got {error} in {str(path)!r}; correct it") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"config must be lines of setting: value, got {type(found).__name__} in {str(path)!r}")
-    return found
+        command, bound, _ = app.parse_args(tokens)
+    except (CycloptsError, ValueError) as error:
+        raise ValueError(sources.explain(error, tokens)) from error
+    if show_config:
+        print(sources.table(_settings_of(bound.arguments)))
+        return None
+    for beaten in sources.beaten:
+        print(f"tamis: {beaten}", file=sys.stderr)
+    return command(*bound.args, **bound.kwargs)
+
+
+def _lines_of(file: SettingsFile | None) -> Iterator[Dict]:
+    """The settings of a file one by one, so that a message names the line."""
+    if file is None:
+        return
+    # The same settings for every command: flat, cyclopts would drop the setting `report` as the name of a command.
+    for name, value in file.values.items():
+        yield Dict({command: {name: value} for command in COMMANDS}, source=file.where(name))
+
+
+def _search_here(model: str) -> None:
+    """Look for a model of one's own in the working directory, too.
+
+    Only then: torch and others try to import a dozen packages that may be missing, and a data folder that one works
+    in could bring them along.
+    """
+    if ":" in model and not model.startswith("timm:"):
+        sys.path.append(str(Path.cwd()))
+
+
+def _settings_of(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a command by name, out of its configuration where it takes one."""
+    config = arguments.get("config")
+    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else arguments
 
 
 def main() -> None:
     """Run the command line: a user's mistake ends with one line on stderr, a signal with the command to go on."""
-    sys.path.append(str(Path.cwd()))  # where models given as module:callable may lie
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -154,7 +185,9 @@ def main() -> None:
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt as stop:
         again = shlex.join(["tamis", *sys.argv[1:]])
-        print(f"\ntamis: stopped; to go on after the last finished epoch: {again}", file=sys.stderr)
+        # `tamis.fit.Stopped` says that everything is saved; it is known by name, since its module imports torch.
+        state = "stopped and saved" if type(stop).__name__ == "Stopped" else "stopped"
+        print(f"\ntamis: {state}; to go on: {again}", file=sys.stderr)
         sys.exit(STOPPED + stop.args[0])
 
 

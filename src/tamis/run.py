@@ -126,10 +126,8 @@ class Run:
         name = f"epoch-{epoch:05d}-step-{step:07d}"
         best_name = None if best is None else _best_name(best)
         save_checkpoint(checkpoints / name, model, state | {"best": best_name})
-        if best_name is not None:
-            replace_file(checkpoints / "BEST", best_name)
         previous = self._pointer("LATEST")
-        replace_file(checkpoints / "LATEST", name)
+        self._point_to(name, best_name)
         keep = {name, previous, best_name, self._best_of(previous)}
         for path in checkpoints.iterdir():
             if path.is_dir() and path.name not in keep:
@@ -151,11 +149,16 @@ class Run:
         checkpoints = self.folder / "checkpoints"
         for path in sorted(checkpoints.glob("epoch-*"), reverse=True):
             try:
-                return load_checkpoint(path)
+                model, state = load_checkpoint(path)
             except DamagedCheckpoint as error:
                 if self.strict:
                     raise
                 warnings.warn(f"{error}; going back to the one before it", stacklevel=2)
+                continue
+            if self._lock is not None:
+                # A kill after the last checkpoint may have left them behind, and no other will move them.
+                self._point_to(path.name, state["best"])
+            return model, state
         return None
 
     def load_best(self, state: dict[str, Any], otherwise: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -187,6 +190,11 @@ class Run:
             raise FileNotFoundError(f"run folder must stay where it is, got {self.folder} moved or removed; run again")
         return checkpoints
 
+    def _point_to(self, newest: str, best: str | None) -> None:
+        for pointer, name in (("BEST", best), ("LATEST", newest)):
+            if name is not None and name != self._pointer(pointer):
+                replace_file(self.folder / "checkpoints" / pointer, name)
+
     def _pointer(self, name: str) -> str | None:
         path = self.folder / "checkpoints" / name
         return path.read_text("utf-8") if path.is_file() else None
@@ -198,6 +206,12 @@ class Run:
             return json.loads(text).get("best")
         except (OSError, ValueError, AttributeError):
             return None
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run with something to go on from: a checkpoint, or its end."""
+    ended = (folder / "result.json").is_file() or any(folder.glob("checkpoints/epoch-*"))
+    return (folder / "run.json").is_file() and ended
 
 
 def checkpoint_of(folder: Path, which: str) -> Path:

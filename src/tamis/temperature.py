@@ -6,44 +6,28 @@ rows of the batch. A step costs the same for 50 thousand and for 100 million sam
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import profiler
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
-class _Scale(torch.autograd.Function):
-    """Logits / sigma in one node: (logits, table, index, [table, index]), sigma = the sum of exp(table[index]).
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros. NumPy asks Linux for huge pages, torch does not: a few rows of many are then slower to reach."""
+    memory = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
+    return torch.from_numpy(memory).view(dtype).view(shape).to(device)
 
-    The gradient of a table is sparse, with an entry for each member of the batch: it is not coalesced, since the
+
+def _gather(table: Tensor, index: Tensor) -> Tensor:
+    """The rows (b,) at an index (b,).
+
+    The gradient of the table is sparse, with an entry for each member of the batch: it is not coalesced, since the
     published weight decay counts members.
     """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, *pairs: Tensor) -> Tensor:
-        tables, indices = pairs[::2], pairs[1::2]
-        parts = [table.index_select(0, index).exp_() for table, index in zip(tables, indices, strict=True)]
-        inverse = (parts[0] if len(parts) == 1 else parts[0] + parts[1]).reciprocal_().to(logits.device).unsqueeze_(1)
-        scaled = logits * inverse
-        # One part is its own sigma: nothing to share the gradient by.
-        ctx.save_for_backward(scaled, inverse, *indices, *(parts if len(parts) > 1 else ()))
-        ctx.sizes = [len(table) for table in tables]
-        return scaled
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, inverse, *rest = ctx.saved_tensors
-        indices, parts = rest[: len(ctx.sizes)], rest[len(ctx.sizes) :]
-        # Eqs 4 and 5 for log sigma: d(logits / sigma) / d(log sigma_t) = -(logits / sigma) * sigma_t / sigma.
-        # Not vecdot, which autocast would take in half precision where `backward` is called inside it.
-        pull = (grad[0] * scaled).sum(1).neg_()
-        gradients: list[Tensor | None] = [grad[0] * inverse]
-        for place, (index, size) in enumerate(zip(indices, ctx.sizes, strict=True)):
-            own = pull.to(index.device)
-            own = own * parts[place] * inverse.squeeze(1).to(index.device) if parts else own
-            shape = index.unsqueeze(0), own, (size,)
-            gradients += [torch.sparse_coo_tensor(*shape, check_invariants=False, is_coalesced=False), None]
-        return tuple(gradients)
+    return table.gather(0, index.to(table.device), sparse_grad=True)
 
 
 class DataParameters(nn.Module):
@@ -96,7 +80,7 @@ class DataParameters(nn.Module):
             raise ValueError(f"{name} must be at least 1, got {size!r}")
         if not start > 0:
             raise ValueError(f"the start of {name} must be above 0, got {start!r}")
-        return nn.Parameter(torch.full((size,), math.log(start)))
+        return nn.Parameter(_zeros((size,), torch.float32, torch.get_default_device()).fill_(math.log(start)))
 
     def sigma(self, label: Tensor, index: Tensor) -> Tensor:
         """Sigma of some samples, with gradients to their rows.
@@ -108,7 +92,7 @@ class DataParameters(nn.Module):
         Returns:
             float32 (b,), above 0.
         """
-        return self.forward(torch.ones(len(index), 1), label, index).squeeze(1).reciprocal()
+        return self._log_sigma(label, index).exp()
 
     def forward(self, logits: Tensor, label: Tensor, index: Tensor) -> Tensor:
         """Logits divided by sigma, for any loss on logits.
@@ -121,12 +105,16 @@ class DataParameters(nn.Module):
         Returns:
             float32 (b, k).
         """
-        pairs = []
-        if self.log_sigma_class is not None:
-            pairs += [self.log_sigma_class, label.to(self.log_sigma_class.device)]
-        if self.log_sigma_instance is not None:
-            pairs += [self.log_sigma_instance, index.to(self.log_sigma_instance.device)]
-        return _Scale.apply(logits.float(), *pairs)
+        inverse = self._log_sigma(label, index).to(logits.device).neg().exp()
+        return logits.float() * inverse.unsqueeze(1)
+
+    def _log_sigma(self, label: Tensor, index: Tensor) -> Tensor:
+        class_, instance = self.log_sigma_class, self.log_sigma_instance
+        of_class = None if class_ is None else _gather(class_, label)
+        if instance is None:
+            return cast(Tensor, of_class)  # `__init__` has made at least one
+        of_instance = _gather(instance, index)
+        return of_instance if of_class is None else torch.logaddexp(of_class, of_instance)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -188,7 +176,18 @@ class LazySGD(torch.optim.Optimizer):
         _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
-    @torch.no_grad()
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero.
+
+        Args:
+            set_to_none: as in torch.
+        """
+        if not set_to_none:
+            return super().zero_grad(set_to_none=False)
+        for group in self.param_groups:
+            for table in group["params"]:
+                table.grad = None
+
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (torch declares two overloads)
         self, closure: Callable[[], float] | None = None
     ) -> float | None:
@@ -197,6 +196,19 @@ class LazySGD(torch.optim.Optimizer):
         Raises:
             TypeError: a gradient is dense.
         """
+        watched = (
+            profiler._is_profiler_enabled
+            or self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+        )
+        return self._watched_step(closure) if watched else self._step(closure)
+
+    # torch would wrap every step for profilers and hooks, which costs as much as the rest of the step does.
+    step.hooked = True  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _step(self, closure: Callable[[], float] | None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -204,35 +216,33 @@ class LazySGD(torch.optim.Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._update(table, group)
+                    self._update(table, table.grad, group)
         return loss
 
-    def _update(self, table: Tensor, group: dict[str, Any]) -> None:
-        grad = table.grad
-        if grad is None or not grad.is_sparse:
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
+
+    def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        if not grad.is_sparse:
             raise TypeError("LazySGD needs sparse gradients; gather rows with DataParameters or embedding(sparse=True)")
-        index, entries = grad._indices()[0], grad._values()
-        rows = table.index_select(0, index)
-        weight_decay = group["weight_decay"]
+        state, weight_decay, clamp = self.state[parameter], group["weight_decay"], group["clamp"]
+        if "momentum" not in state:
+            state["momentum"] = _zeros(parameter.shape, parameter.dtype, parameter.device)
+        table, velocity = parameter.detach(), state["momentum"]
+        index, entries = grad._indices().squeeze(0), grad._values()
+        rows, start = table.index_select(0, index), velocity.index_select(0, index)
+        start.add_(start, alpha=group["momentum"] - 1)  # `mul_` would make a tensor of the number first
         if weight_decay and group["decay"] == "per_member":
             entries = entries.add(rows, alpha=weight_decay)
-        velocity = self._velocity(table)
-        # A repeated row is first set, each time to the same number, and then receives all its entries: no sorting.
-        start = velocity.index_select(0, index).mul_(group["momentum"])
-        if weight_decay and group["decay"] == "per_row":
+        elif weight_decay:
             start.add_(rows, alpha=weight_decay)
+        # A repeated row is first set, each time to the same number, and then receives all its entries: no sorting.
         velocity.index_copy_(0, index, start).index_add_(0, index, entries)
         rows.add_(velocity.index_select(0, index), alpha=-group["lr"])
-        if isinstance(group["clamp"], tuple | list):
-            rows.clamp_(*group["clamp"])
+        if clamp is not None and clamp != "published":
+            rows.clamp_(*clamp)
         table.index_copy_(0, index, rows)
-        if group["clamp"] == "published":
+        if clamp == "published":
             table.clamp_(-math.log(20), math.log(20))
-
-    def _velocity(self, table: Tensor) -> Tensor:
-        if "momentum" not in self.state[table]:
-            self.state[table]["momentum"] = torch.zeros_like(table, requires_grad=False)
-        return self.state[table]["momentum"]
 
 
 def _check(group: dict[str, Any]) -> None:

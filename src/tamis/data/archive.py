@@ -5,6 +5,7 @@ the others is passed over. Everything is read into memory, nothing is written to
 """
 
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,13 +19,41 @@ import torch
 from tamis.data.decode import Blobs, inside, is_image_name
 from tamis.data.folder import SPLIT_FOLDERS, Split, arrange
 from tamis.data.images import FileImages
+from tamis.data.limits import LIMIT, allowance
 
-LIMIT = 4 << 30  # bytes of images held in memory
+# What an entry costs beside its bytes: a million empty ones would take minutes, and hundreds of megabytes.
+_ENTRY = 2 << 10
+# Headers that hold names and comments: tarfile reads them as a whole, and searches them in quadratic time.
+_LONGEST_HEADER = 64 << 10
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+    UnicodeError,
+)
 
 
 def is_archive(path: Path) -> bool:
     """Whether the file is a tar or zip archive, by content."""
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    if not path.is_file():
+        return False
+    try:
+        if zipfile.is_zipfile(path):
+            return True
+    except zipfile.BadZipFile:  # one of several disks: `read_archive` says so
+        return True
+    try:
+        with tarfile.open(path, tarinfo=_StrictHeader):
+            return True
+    except _DAMAGED:
+        return False
 
 
 def read_archive(path: Path, split: Split = "train", limit: int = LIMIT) -> FileImages | None:
@@ -35,18 +64,16 @@ def read_archive(path: Path, split: Split = "train", limit: int = LIMIT) -> File
 
     Raises:
         ValueError: an entry leads out of the archive, is a link or a device, comes twice, or the archive is damaged;
-            the images take more than `limit` bytes; there is no image in a class folder.
+            it unpacks to more than `limit` bytes, or to far more than images do; there is no image in a class folder.
     """
     blobs: dict[str, bytes] = {}
     try:
-        for name, size, content in _zip(path) if zipfile.is_zipfile(path) else _tar(path):
+        entries = _zip(path) if zipfile.is_zipfile(path) else _tar(path)
+        for name, content in _affordable(entries, path, limit):
             if name in blobs:
                 raise ValueError(f"archive entries must be unique, got {name!r} twice in {path.name!r}; repack it")
-            limit -= size
-            if limit < 0:
-                raise ValueError(f"archive must hold fewer bytes of images, got too many in {path.name!r}; unpack it")
             blobs[name] = content()
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"archive must be readable, got {type(error).__name__}: {str(error)!r} in {path.name!r}; fetch it again"
         ) from error
@@ -59,7 +86,26 @@ def read_archive(path: Path, split: Split = "train", limit: int = LIMIT) -> File
 
 
 Entry = tuple[str, int, Callable[[], bytes]]
-"""Name and size of an image in an archive, and what reads it."""
+"""Name of a file in an archive, the bytes that it costs to read or to pass over, and what reads it."""
+
+
+def _affordable(entries: Iterator[Entry], path: Path, limit: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """The images among the entries, while they hold at most `limit` bytes, and all entries what an archive may."""
+    images, everything = limit, allowance(path)
+    for name, size, content in entries:
+        everything -= size + _ENTRY
+        images -= size if is_image_name(name) else 0
+        if min(images, everything) < 0:
+            most = limit if images < 0 else allowance(path)
+            raise ValueError(
+                f"archive must hold fewer bytes of images, got more than {most} in {path.name!r}; unpack it"
+            )
+        if is_image_name(name):
+            yield name, content
+
+
+_ENCRYPTED = 1  # bit of a zip entry's flags
+_LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, *tarfile.GNU_TYPES[:2])
 
 
 class _StrictHeader(tarfile.TarInfo):
@@ -68,33 +114,48 @@ class _StrictHeader(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
-            return super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the end marker
                 raise
             raise tarfile.ReadError(str(error)) from error
+        long = header.type in _LONG_HEADERS and header.size > _LONGEST_HEADER
+        if long or header.size < 0:  # a negative size leads back in the file, for ever
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
 
 
 def _tar(path: Path) -> Iterator[Entry]:
     with tarfile.open(path, tarinfo=_StrictHeader) as archive:
         for member in archive:
             where = f"in {path.name!r}"
-            if member.isdir():
-                continue
-            name = inside(member.name, where)
-            if not member.isreg():
+            plain = member.isdir() or (member.isreg() and not member.issparse())
+            if not plain or member.size < 0:
                 raise ValueError(f"archive entry must be a file or a folder, got {member.name!r} {where}; repack it")
-            file = archive.extractfile(member)
-            if file is not None and is_image_name(name):
-                yield name, member.size, file.read
+            name = "" if member.isdir() else inside(member.name, where)
+            yield name, member.size, partial(_content, archive, member)
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return b"" if file is None else file.read()
 
 
 def _zip(path: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            name = inside(member.filename, f"in {path.name!r}")
-            if not member.is_dir() and is_image_name(name):
-                yield name, member.file_size, partial(archive.read, member)
+            where = f"in {path.name!r}"
+            name = inside(member.filename, where)
+            # zipfile unpacks the other methods in steps without a bound.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & _ENCRYPTED:
+                raise ValueError(f"archive entry must be stored or deflated, got {name!r} {where}; repack it")
+            size = member.file_size if is_image_name(name) else 0  # others are not touched
+            yield "" if member.is_dir() else name, size, partial(_unpacked, archive, member)
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as file:
+        return file.read(member.file_size)  # without a number it would unpack what is there, not what is announced
 
 
 def _without_outer_folder(blobs: dict[str, bytes]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+_STRIP = 64  # how much longer than wide an image is before `evaluate` takes the middle of it first
 ATTEMPTS = 10  # torchvision's RandomResizedCrop tries as often before it takes the centre
 
 
@@ -83,8 +84,9 @@ class ResizedCrop:
 
     Training: the part's area is uniform in `scale` times the image's, the logarithm of its width/height uniform
     in `ratio`; ten tries, then the largest central part of an allowed shape (the rule of torchvision's
-    RandomResizedCrop). Evaluation: the shorter side becomes `size` / 0.875, and the centre is kept. Both scale
-    with PIL's bilinear filter, which smooths before it shrinks.
+    RandomResizedCrop). Evaluation: the shorter side becomes `size` / 0.875, and the centre is kept (of a
+    strip of more than 64 to 1, the middle 64 to 1 first). Both scale with PIL's bilinear filter, which smooths before
+    it shrinks.
 
     Attributes:
         size: side of the result in pixels, at least 1.
@@ -138,12 +140,22 @@ class ResizedCrop:
 
     def evaluate(self, image: Image.Image) -> Image.Image:
         """The centre of the image, `size` x `size` pixels."""
+        image = _shortened(image)
         short = int(self.size / 0.875)  # 256 for 224, as torchvision's published models are judged
         side = min(image.size)
         width, height = (int(short * length / side) for length in image.size)
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         return image.crop((left, top, left + self.size, top + self.size))
+
+
+def _shortened(image: Image.Image) -> Image.Image:
+    """The middle of a long strip: scaled as a whole, one of 100,000 x 1 pixels would take gigabytes."""
+    longest = _STRIP * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = (max(0, (length - longest) // 2) for length in image.size)
+    return image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
 
 
 Augmentation = PadCrop | ResizedCrop

@@ -1,11 +1,9 @@
 """CIFAR-10 and CIFAR-100 as their authors publish them: the binary and the Python version.
 
-https://www.cs.toronto.edu/~kriz/cifar.html. The Python version is pickled; it is read by an unpickler that knows
-plain containers and arrays of bytes only and never calls anything else, so a hostile file cannot run code.
+https://www.cs.toronto.edu/~kriz/cifar.html. The Python version is pickled; it is read by `tamis.data.plain_pickle`,
+which cannot call anything, so a hostile file cannot run code.
 """
 
-import io
-import pickle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +13,8 @@ import torch
 from tamis.data.augment import PadCrop
 from tamis.data.folder import Split
 from tamis.data.images import MemoryImages
+from tamis.data.limits import LIMIT
+from tamis.data.plain_pickle import read_plain
 
 PIXELS = 3 * 32 * 32
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -88,12 +88,12 @@ def read_cifar(
 def _read_binary(path: Path, classes: int, labels: str) -> tuple[np.ndarray, np.ndarray]:
     """Rows of label bytes (CIFAR-100: coarse, fine), then 3072 bytes of red, green and blue planes."""
     head = 1 if classes == 10 else 2
-    content = np.fromfile(path, dtype=np.uint8)
-    if not len(content) or len(content) % (head + PIXELS):
+    size = path.stat().st_size
+    if not 0 < size <= LIMIT or size % (head + PIXELS):
         raise ValueError(
-            f"file must be rows of {head + PIXELS} bytes, got {len(content)} bytes in {path.name!r}; fetch it again"
+            f"file must be rows of {head + PIXELS} bytes, got {size} bytes in {path.name!r}; fetch it again"
         )
-    rows = content.reshape(-1, head + PIXELS)
+    rows = np.fromfile(path, dtype=np.uint8).reshape(-1, head + PIXELS)
     return rows[:, head:], rows[:, 0 if labels == "coarse" else head - 1]
 
 
@@ -101,7 +101,12 @@ def _read_pickle(path: Path, classes: int, labels: str) -> tuple[np.ndarray, np.
     content = load_plain(path)
     field = "labels" if classes == 10 else f"{labels}_labels"
     pixels, numbers = content.get("data"), content.get(field)
-    if not isinstance(pixels, np.ndarray) or not isinstance(numbers, list) or pixels.shape != (len(numbers), PIXELS):
+    if (
+        not isinstance(pixels, np.ndarray)
+        or not isinstance(numbers, list)
+        or not all(type(number) is int and 0 <= number < 256 for number in numbers)
+        or pixels.shape != (len(numbers), PIXELS)
+    ):
         raise ValueError(
             f"file must hold 'data' (n, {PIXELS}) and n '{field}', got {sorted(content)} in {path.name!r}; "
             "fetch it again"
@@ -113,80 +118,36 @@ def _class_names(layout: Layout, labels: str) -> tuple[str, ...]:
     folder = layout.folder
     text = folder / ("batches.meta.txt" if layout.classes == 10 else f"{labels}_label_names.txt")
     if layout.binary and text.is_file():
-        return tuple(text.read_text(encoding="utf-8").split())
+        return _lines(text)
     meta = folder / ("batches.meta" if layout.classes == 10 else "meta")
     if not layout.binary and meta.is_file():
-        names = load_plain(meta).get("label_names" if layout.classes == 10 else f"{labels}_label_names") or []
-        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+        field = "label_names" if layout.classes == 10 else f"{labels}_label_names"
+        names = load_plain(meta).get(field)
+        if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
+            raise ValueError(f"file must hold a list of texts {field!r}, got none in {meta.name!r}; fetch it again")
+        return tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name for name in names)
     if layout.classes == 10:
         return CIFAR10_CLASSES
     return tuple(str(number) for number in range(100 if labels == "fine" else 20))
 
 
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"file must be text in UTF-8, got {str(error)!r} in {path.name!r}; fetch it again") from error
+
+
 def load_plain(path: Path) -> dict[str, Any]:
-    """Unpickle a dict of plain containers, numbers, strings and uint8 arrays, without running anything from the file.
+    """Read a pickled dict of plain containers, numbers, texts and uint8 arrays, without running anything from the file.
 
     Raises:
         ValueError: the file asks for anything else, or is damaged.
     """
     try:
-        content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        if not isinstance(content, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a dict")
-        named = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in content.items()}
-        return {key: value.array() if isinstance(value, _Array) else value for key, value in named.items()}
+        return read_plain(path.read_bytes())
     except Exception as error:  # a damaged pickle can fail in any way
         raise ValueError(
             f"file must be a pickle of arrays and lists, got {type(error).__name__}: {str(error)!r} in {path.name!r}; "
             "nothing in it was run; fetch it again from its authors"
         ) from error
-
-
-class _Type:
-    """Stands for numpy.dtype while unpickling."""
-
-    def __init__(self, name: str | bytes, *_: object) -> None:
-        self.name = name.decode() if isinstance(name, bytes) else name
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and the like: of no meaning for bytes."""
-
-
-class _Array:
-    """Stands for numpy.ndarray while unpickling: keeps the shape and the raw bytes."""
-
-    def __init__(self, *_: object) -> None:
-        self.state: tuple = ()
-
-    def __setstate__(self, state: tuple) -> None:
-        self.state = state
-
-    def array(self) -> np.ndarray:
-        _, shape, kind, by_column, raw = self.state
-        if not isinstance(kind, _Type) or kind.name != "u1" or not isinstance(raw, bytes):
-            raise pickle.UnpicklingError("an array is not of bytes")
-        return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if by_column else "C")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into old pickles: `_codecs.encode(text, "latin1")`."""
-    if encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError(f"unknown encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Hands out stand-ins for the names an array of bytes needs, and refuses every other name."""
-
-    _KNOWN = {  # noqa: RUF012
-        ("numpy", "ndarray"): _Array,
-        ("numpy", "dtype"): _Type,
-        ("numpy.core.multiarray", "_reconstruct"): _Array,
-        ("numpy._core.multiarray", "_reconstruct"): _Array,
-        ("_codecs", "encode"): _latin1,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self._KNOWN[module, name]

@@ -9,6 +9,9 @@ import torch
 
 from tamis.data.decode import Files, inside, is_image_name
 from tamis.data.images import FileImages
+from tamis.data.limits import MOST_CLASSES, numbered_classes
+
+_DIGITS = 20  # a class number with more is none
 
 Split = Literal["train", "validation"]
 
@@ -58,10 +61,24 @@ def image_names(root: Path) -> Iterator[str]:
         with os.scandir(root / prefix) as entries:
             for entry in entries:
                 name = f"{prefix}{entry.name}"
-                if entry.is_dir():
+                if _is_folder(entry):
                     waiting.append(f"{name}/")
                 elif is_image_name(name):
+                    if _is_special(entry):
+                        raise ValueError(f"data must be files and folders, got a pipe or device {name!r}; remove it")
                     yield name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether it is something that would be waited for or read for ever; a link that leads nowhere is not."""
+    return not entry.is_symlink() and not entry.is_file()
 
 
 def arrange(names: Sequence[str], split: Split, where: str) -> Arranged | None:
@@ -127,7 +144,11 @@ def _splits(names: Sequence[str]) -> dict[Split, list[str]]:
 
 def is_webvision(root: Path) -> bool:
     """Whether the folder has WebVision's lists of training files."""
-    return any(root.glob("info/train_filelist_*.txt"))
+    return bool(_train_lists(root))
+
+
+def _train_lists(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob("info/train_filelist_*.txt") if path.is_file())
 
 
 def read_webvision(root: Path, split: Split = "train") -> FileImages | None:
@@ -140,25 +161,27 @@ def read_webvision(root: Path, split: Split = "train") -> FileImages | None:
         ValueError: a line is not a file name and a class number, or leads out of the folder.
     """
     if split == "train":
-        lists, folder = sorted(root.glob("info/train_filelist_*.txt")), ""
+        lists, folder = _train_lists(root), ""
     else:
-        lists = sorted(root.glob("info/val_filelist.txt"))
+        lists = [path for path in root.glob("info/val_filelist.txt") if path.is_file()]
         folder = "val_images_256/" if (root / "val_images_256").is_dir() else "val_images/"
     if not lists:
         return None
     rows = [row for path in lists for row in _file_list(path, folder)]
+    if not rows:
+        raise ValueError(f"list must have at least one file, got none in {lists[0].name!r}; add the samples")
     names, labels = [name for name, _ in rows], torch.tensor([label for _, label in rows], dtype=torch.int64)
     class_names = _synsets(root / "info" / "synsets.txt") or _numbered(root)
     return FileImages(Files(root, names), labels, class_names, names)
 
 
 def _file_list(path: Path, folder: str) -> Iterator[tuple[str, int]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         where = f"in {path.name}:{number}"
         name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
+        if not name or not label.isdecimal() or int(label[:_DIGITS]) >= MOST_CLASSES or len(label) > _DIGITS:
             raise ValueError(f"line must be a file name and a class number, got {line!r} {where}; correct it")
         yield folder + inside(name.strip(), where), int(label)
 
@@ -166,11 +189,18 @@ def _file_list(path: Path, folder: str) -> Iterator[tuple[str, int]]:
 def _synsets(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in _text(path).split("\n") if line.strip()]
     words = [line.split(" ", 1)[-1] for line in lines]
     return tuple(words if len(set(words)) == len(words) else lines)
 
 
 def _numbered(root: Path) -> tuple[str, ...]:
-    lists = root.glob("info/train_filelist_*.txt")
-    return tuple(map(str, range(1 + max(label for path in lists for _, label in _file_list(path, "")))))
+    labels = {label for path in _train_lists(root) for _, label in _file_list(path, "")}
+    return numbered_classes(labels, f"in {str(root)!r}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"list must be text in UTF-8, got {str(error)!r} in {path.name!r}; save it so") from error

@@ -12,6 +12,7 @@ import torch
 
 from tamis.data.folder import Split
 from tamis.data.images import MemoryImages
+from tamis.data.limits import LIMIT, allowance
 
 STEMS: dict[Split, str] = {"train": "train", "validation": "t10k"}
 FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw")
@@ -66,17 +67,20 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
     """An idx file of bytes: 0, 0, 8, the number of dimensions, each size as 4 bytes (high first), the values."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return _values(cast(BinaryIO, file), dimensions)
+            most = min(LIMIT, allowance(path)) if path.suffix == ".gz" else LIMIT
+            return _values(cast(BinaryIO, file), dimensions, most)
     except (ValueError, EOFError, OSError, zlib.error, struct.error) as error:
         raise ValueError(f"idx file must be whole, got {str(error)!r} in {path.name!r}; fetch it again") from error
 
 
-def _values(file: BinaryIO, dimensions: int) -> np.ndarray:
+def _values(file: BinaryIO, dimensions: int, most: int) -> np.ndarray:
     head = file.read(4)
     if head != bytes((0, 0, 8, dimensions)):
         raise ValueError(f"it starts with {head.hex(' ')}, not 00 00 08 {dimensions:02x}")
     shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
     size = math.prod(shape)
+    if size > most:
+        raise ValueError(f"at most {most} bytes in such a file, where the header says {size}")
     # No more is read than the header promises (and one byte, to see whether there is more), piece by piece: a
     # header may promise more than there is memory.
     content = bytearray()

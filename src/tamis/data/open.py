@@ -1,5 +1,8 @@
 """Open a data set of labelled images, whatever its layout."""
 
+import math
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args, overload
 
@@ -13,6 +16,7 @@ from tamis.data.folder import Split, image_names, is_webvision, read_folder, rea
 from tamis.data.idx import find_idx, read_idx
 from tamis.data.images import FileImages, MemoryImages
 from tamis.data.parquet import find_parquet, read_parquet
+from tamis.data.quarantine import Quarantine
 from tamis.data.table import read_table
 from tamis.moment import uniforms
 
@@ -26,10 +30,16 @@ LAYOUTS = (
 
 
 @overload
-def open_images(path: str | Path, split: Literal["train"] = ..., *, size: int = ..., workers: int = ...) -> Images: ...
+def open_images(
+    path: str | Path, split: Literal["train"] = ..., *, size: int = ..., workers: int = ..., max_bad: float = ...
+) -> Images: ...
 @overload
-def open_images(path: str | Path, split: Split, *, size: int = ..., workers: int = ...) -> Images | None: ...
-def open_images(path: str | Path, split: Split = "train", *, size: int = 224, workers: int = 0) -> Images | None:
+def open_images(
+    path: str | Path, split: Split, *, size: int = ..., workers: int = ..., max_bad: float = ...
+) -> Images | None: ...
+def open_images(
+    path: str | Path, split: Split = "train", *, size: int = 224, workers: int = 0, max_bad: float = 0.0
+) -> Images | None:
     """Open one split of a data set; what is there decides how it is read.
 
     Images of one size up to 64 pixels are held in memory; others are decoded when they are needed. To train and to
@@ -40,24 +50,42 @@ def open_images(path: str | Path, split: Split = "train", *, size: int = 224, wo
         split: "train" or "validation".
         size: side in pixels of what the model gets, for images that are not held in memory.
         workers: processes that decode such images.
+        max_bad: share of the images that may be unreadable, in [0, 1): they are left out, and named in the source's
+            `quarantine`. With 0 the first one is an error.
 
     Returns:
         The source, or None if the data set has no validation split.
 
     Raises:
         ValueError: no known layout is found there, or its files are wrong; one line that says what and where.
+        UnreadableImage: too many images cannot be read.
     """
-    source = _read(Path(path), split)
+    source = _quarantined(_read(Path(path), split), split, max_bad)
     if source is None:
         return None
     return _in_memory(source) or _from_files(source, size, workers)
 
 
-def open_splits(path: str | Path, *, size: int = 224, workers: int = 0) -> tuple[Images, Images | None]:
+@overload
+def open_undecoded(path: str | Path, split: Literal["train"]) -> Images: ...
+@overload
+def open_undecoded(path: str | Path, split: Split) -> Images | None: ...
+def open_undecoded(path: str | Path, split: Split) -> Images | None:
+    """Open one split as it is stored, and decode nothing: files that cannot be read are in it like any other.
+
+    Arguments, answer and errors are those of `open_images`.
+    """
+    return _read(Path(path), split)
+
+
+def open_splits(
+    path: str | Path, *, size: int = 224, workers: int = 0, max_bad: float = 0.0, forgiven: Collection[str] = ()
+) -> tuple[Images, Images | None]:
     """Open the training and the validation split so that they fit each other.
 
     Both are held in memory, if the images of both are small and of one size, or neither; the validation images are
-    normalised with the mean and std of the training images. The arguments are those of `open_images`.
+    normalised with the mean and std of the training images. The arguments are those of `open_images`; training
+    samples whose keys are in `forgiven` may be unreadable beyond its `max_bad`.
 
     Returns:
         The training split, and the validation split or None.
@@ -65,9 +93,10 @@ def open_splits(path: str | Path, *, size: int = 224, workers: int = 0) -> tuple
     Raises:
         ValueError: as `open_images`; or the splits differ in their classes.
     """
-    train, validation = _read(Path(path), "train"), _read(Path(path), "validation")
+    train = _quarantined(_read(Path(path), "train"), "train", max_bad, forgiven)
+    validation = _quarantined(_read(Path(path), "validation"), "validation", max_bad)
     if validation is None:
-        return open_images(path, "train", size=size, workers=workers), None
+        return _in_memory(train) or _from_files(train, size, workers), None
     if train.class_names != validation.class_names:
         raise ValueError(
             f"splits must have the same classes, got {len(train.class_names)} for training and "
@@ -78,6 +107,19 @@ def open_splits(path: str | Path, *, size: int = 224, workers: int = 0) -> tuple
     if small and small_validation and small.images.shape[1:] == small_validation.images.shape[1:]:
         return small, small_validation.with_scale(small.mean, small.std)
     return _from_files(train, size, workers), _from_files(validation, size, workers)
+
+
+@overload
+def _quarantined(source: Images, split: Split, max_bad: float, forgiven: Collection[str] = ()) -> Images: ...
+@overload
+def _quarantined(source: Images | None, split: Split, max_bad: float) -> Images | None: ...
+def _quarantined(source: Images | None, split: Split, max_bad: float, forgiven: Collection[str] = ()) -> Images | None:
+    """The source with a quarantine of its own, for its share of unreadable images."""
+    if not 0 <= max_bad < 1:
+        raise ValueError(f"max_bad must be in [0, 1), a share of the images, got {max_bad!r}")
+    if source is None:
+        return None
+    return replace(source, quarantine=Quarantine(math.floor(round(max_bad * len(source), 6)), split, forgiven))
 
 
 def _in_memory(source: Images) -> MemoryImages | None:

@@ -4,12 +4,17 @@ import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
 from tamis.data.decode import Files, inside
 from tamis.data.folder import SPLIT_FOLDERS, Split
 from tamis.data.images import FileImages
+from tamis.data.limits import numbered_classes
+
+_LONGEST_LINE = 1 << 20  # characters; a file without line ends would be read as a whole
+_LONGEST_NUMBER = 20  # digits; Python refuses to read those of thousands
 
 
 def read_table(path: Path, split: Split = "train") -> FileImages | None:
@@ -28,9 +33,9 @@ def read_table(path: Path, split: Split = "train") -> FileImages | None:
     """
     rows = _rows(path)
     labels = sorted({label for _, label, _ in rows})
-    if all(re.fullmatch(r"-?\d+", label) for label in labels):
+    if all(re.fullmatch(rf"-?\d{{1,{_LONGEST_NUMBER}}}", label) for label in labels):
         number = {label: int(label) for label in labels}
-        class_names = tuple(map(str, range(1 + max(number.values()))))
+        class_names = numbered_classes(set(number.values()), f"in {path.name!r}")
     else:
         number = {label: place for place, label in enumerate(labels)}
         class_names = tuple(labels)
@@ -58,15 +63,22 @@ def _rows(path: Path) -> list[tuple[str, str, Split]]:
 
 def _parsed(path: Path) -> Iterator[tuple[str, str, Split]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
+        table = csv.DictReader(_lines(file))
         columns = list(table.fieldnames or [])
-        if not {"path", "label"} <= set(columns):
+        if columns.count("path") != 1 or columns.count("label") != 1:
             raise ValueError(f"header must have path and label, got {columns} in {path.name!r}; add it")
         for row in table:
             where = f"in {path.name}:{table.line_num}"
             if not row["path"] or not row["label"]:
                 raise ValueError(f"row must have a path and a label, got {list(row.values())} {where}; correct it")
             yield inside(row["path"], where), row["label"], _split(row.get("split") or "train", where)
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"a line of more than {_LONGEST_LINE} characters")
+        yield line
 
 
 def _split(name: str, where: str) -> Split:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.batch import Batch
+from tamis.fit.growth import Changes, grown
 from tamis.fit.observe import NotFinite, Observer
 from tamis.fit.processes import Processes
 from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
@@ -41,6 +42,7 @@ def fit(
     run: Run | None = None,
     watch: Callable[[Progress], None] | None = None,
     stop: Callable[[], int] | None = None,
+    changes: Changes | None = None,
 ) -> Fitted:
     """Train a model.
 
@@ -63,6 +65,7 @@ def fit(
         run: where to keep everything.
         watch: called several times an epoch and at its end.
         stop: asked after every step; any number but 0 saves a checkpoint and ends the training.
+        changes: of the data, that the run has accepted; an older checkpoint is brought up to them (see `grown`).
 
     Raises:
         ValueError: the method records log sigma but there are no instance parameters.
@@ -75,7 +78,7 @@ def fit(
         raise ValueError(
             "the method scores by log_sigma and needs instance data parameters; use kind instance or joint"
         )
-    training = _Training(model, task, train, settings, method, temperature, validation, run, watch, stop)
+    training = _Training(model, task, train, settings, method, temperature, validation, run, watch, stop, changes)
     return training.finish()
 
 
@@ -92,10 +95,12 @@ class _Training:
         run: Run | None,
         watch: Callable[[Progress], None] | None,
         stop: Callable[[], int] | None,
+        changes: Changes | None,
     ) -> None:
         self.task, self.train, self.validation = task, train, validation
         self.settings, self.method, self.run, self.watch = settings, method, run, watch
         self.stop = stop or (lambda: 0)
+        self.changes = changes or Changes(0, torch.zeros(len(train), dtype=torch.int32))
         self.processes = Processes()
         self.model = prepared(model, settings)
         self.ledger = Ledger(len(train))
@@ -241,7 +246,7 @@ class _Training:
             plan = torch.arange(len(validation)).split(max(256, self.settings.batch_size))
             batches = validation.batches(plan, epoch=0, seed=self.settings.seed, train=False)
             self.model.eval()
-            figures = self.task.evaluate(self.stepper.forward, self._judged(batches))
+            figures = self.task.evaluate(self.stepper.judge, self._judged(batches))
         figures = self.processes.share(figures)
         self.seconds_evaluation += time.perf_counter() - started
         return figures
@@ -322,6 +327,7 @@ class _Training:
             "best_row": self.best_row,
             "stepper": self.stepper.state_dict(),
             "ledger": self.ledger.state_dict(),
+            "changes": self.changes.count,
         }
 
     def _resume(self) -> None:
@@ -329,6 +335,8 @@ class _Training:
         if found is None or self.run is None:
             return
         model, state = found
+        fresh_sigma = self.stepper.log_sigma(torch.tensor([0]))  # nothing is learned yet: where every sample starts
+        state = grown(state, self.changes, 0.0 if fresh_sigma is None else float(fresh_sigma))
         self.model.load_state_dict(model)
         self.stepper.load_state_dict(state["stepper"])
         self.ledger.load_state_dict(state["ledger"])

@@ -46,6 +46,8 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp == "fp16")
         self._shared = processes.distributed(model, self.device)
         self._compiled = torch.compile(self._shared) if settings.compile else self._shared
+        # Judging is the work of one process: it must not wait for the buffers that training exchanges.
+        self._judged = self._compiled if processes.size == 1 else model
         # Of one process; a sampler gives none of them more than this.
         self._most = -(-settings.batch_size // processes.size)
         self.steps = self.skipped_in_a_row = 0
@@ -67,10 +69,18 @@ class Stepper:
         return batch.to(self.device, channels_last=self.settings.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The (compiled) model under autocast."""
-        enabled = self.settings.amp != "none"
-        with torch.autocast(self.device.type, dtype=_TYPES[self.settings.amp], enabled=enabled):
+        """The (compiled) model under autocast, in training: all processes do this together."""
+        with self._autocast():
             return self._compiled(inputs)
+
+    def judge(self, inputs: Tensor) -> Tensor:
+        """The model under autocast, for evaluation in this process alone."""
+        with self._autocast():
+            return self._judged(inputs)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.settings.amp != "none"
+        return torch.autocast(self.device.type, dtype=_TYPES[self.settings.amp], enabled=enabled)
 
     def step(self, batch: Batch, weight: Tensor, progress: float, *, learning: bool) -> dict[str, Tensor]:
         """Update the model, and the rows of the data parameters if they are still learned.

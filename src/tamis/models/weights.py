@@ -1,9 +1,10 @@
 """Read a model's weights from a local file; nothing is downloaded and no pickled code runs."""
 
-import pickle
+import io
+import zipfile
 from pathlib import Path
+from typing import Any
 
-import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -51,21 +52,37 @@ def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise ValueError(f"weights must be a .safetensors, .pt or .pth file, got {str(path)!r}")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except Exception as error:  # a damaged or hostile file can fail in any way
+        # The first sentence: torch goes on to explain how to run what is in the file.
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
         raise ValueError(
-            f"weights must be tensors only, got {str(path)!r} ({str(error).splitlines()[0]}); "
+            f"weights must be tensors only, got {str(path)!r} ({reason}); nothing in it was run; "
             f"save model.state_dict() with safetensors.torch.save_file"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    plain = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not plain or not all(isinstance(value, Tensor) and _is_plain(value) for value in state.values()):
         found = _some([str(key) for key in state]) if isinstance(state, dict) else type(state).__name__
         raise ValueError(
             f"weights must be a state dict, names to tensors, got {str(path)!r} with {found}; "
             f"save model.state_dict() alone"
         )
     return state
+
+
+def _read_torch(path: Path) -> Any:
+    if not zipfile.is_zipfile(path):
+        # From before torch 1.6. Not by its path: torch would take it for a tar and unpack that.
+        return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("a compressed archive, which torch never writes")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Neither sparse, nor quantised, nor without values."""
+    return value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 def _head(model: nn.Module) -> set[str]:

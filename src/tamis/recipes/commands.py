@@ -1,5 +1,6 @@
 """The commands that print: train and report."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,23 +9,30 @@ from PIL import Image
 from rich.console import Console
 
 from tamis.recipes.config import TrainConfig
-from tamis.recipes.data import Data, hold_to_samples, load
+from tamis.recipes.data import Data, load
+from tamis.recipes.others import follows, others
 from tamis.recipes.score import config_of
 from tamis.recipes.suspect_list import write_suspects
-from tamis.recipes.train import settings_of, train_on
+from tamis.recipes.train import load_for, settings_of, train_on
 from tamis.recipes.watching import plain_console
 from tamis.report import write_report
 
 
 def train_command(config: TrainConfig) -> None:
     """Train, then say what came of it and where it lies."""
-    console = plain_console()
     settings_of(config).resolved_device()  # a wrong optimiser or device is told before the data is opened
-    with console.status("opening the data"):
-        data = load(config)
-    fitted = train_on(data, config, console)
-    console.print(conclusion(fitted.result))
-    finish(config, data, console)
+    with others(config.processes, sys.argv[1:]) as join:
+        console = plain_console(quiet=follows())
+        with console.status("opening the data"):
+            data = load_for(config)
+        join()
+        fitted = train_on(data, config, console)
+    if not follows():
+        console.print(conclusion(fitted.result))
+        if data.quarantined:
+            listed = config.folder / "quarantine.jsonl"
+            console.print(f"images that could not be read and were left out: {len(data.quarantined)}, see {listed}")
+        finish(config, data, console)
 
 
 def finish(config: TrainConfig, data: Data, console: Console) -> None:
@@ -75,8 +83,7 @@ def report_command(runs: Sequence[Path], out: Path | None) -> None:
 def _thumbnails(run: Path) -> Callable[[int], Image.Image] | None:
     config = config_of(run)
     try:
-        train = load(config).train
-        hold_to_samples(run, train)
+        train = load(config, run).train
     except (ValueError, OSError) as error:
         print(f"no pictures in the report: {error}", flush=True)
         return None

@@ -1,19 +1,35 @@
 """Configurations: plain data, without torch, so that `tamis --help` answers at once."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Score = Literal["loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum"]
 
+# They have no influence on the result of a training: they may change when it goes on.
+FREE = frozenset(
+    {"out", "threads", "workers", "report", "checkpoint_seconds", "on_full", "strict", "max_bad"}
+    | {"accept_dataset_change", "fingerprint", "processes"}
+)
+# Whole numbers above it overflow somewhere in torch, each in another way.
+_LARGEST = (1 << 31) - 1
+_COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes")
+_SMALLEST_0 = ("crop", "threads", "workers")
+_RATES = ("lr", "instance_rate", "class_lr", "weight_decay", "instance_decay")
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
-    ("at least 1", lambda value: value >= 1, ("epochs", "batch_size", "accumulate", "image_size")),
-    ("at least 0", lambda value: value >= 0, ("crop", "threads", "workers", "weight_decay", "instance_decay")),
+    ("at least 1", lambda value: value >= 1, _COUNTS),
+    ("at least 0", lambda value: value >= 0, (*_SMALLEST_0, "weight_decay", "instance_decay", "checkpoint_seconds")),
     ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr")),
     ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
-    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum",)),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "max_bad")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio",)),
+    ("finite", isfinite, _RATES),
+    (f"at most {_LARGEST}", lambda value: value <= _LARGEST, (*_COUNTS, *_SMALLEST_0)),
+    ("from -2**63 to 2**63 - 1", lambda value: -(1 << 63) <= value < 1 << 63, ("seed",)),
 )
 
 
@@ -26,6 +42,38 @@ def check_ranges(config: object) -> None:
                 raise ValueError(f"{name} must be {condition}, got {value!r}")
 
 
+def check_types(config: "TrainConfig | ScoreConfig | CheckConfig") -> None:
+    """Refuse a setting of another type than it is declared with: a whole number serves as a number, nothing else."""
+    hints = get_type_hints(type(config))
+    for each in fields(config):
+        value, hint = getattr(config, each.name), hints[each.name]
+        if not _is_a(value, hint):
+            raise ValueError(f"{each.name} must be {_in_words(hint)}, got {value!r}; correct it")
+
+
+def _is_a(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint) and isinstance(value, str)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_a(each, get_args(hint)[0]) for each in value)
+    if get_args(hint):  # a union
+        return any(_is_a(value, each) for each in get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) is list:
+        return f"a list, each {_in_words(get_args(hint)[0])}"
+    if get_args(hint):
+        return " or ".join(map(_in_words, get_args(hint)))
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
+    return words.get(hint, "null")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of `tamis train`.
@@ -33,8 +81,8 @@ class TrainConfig:
     Attributes:
         data: images with labels: a folder with a subfolder for each class (with or without train/ and val/), an
             archive of one, CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label.
-        out: run folder; by default runs/ and a name made from data, method and seed. The same command again
-            goes on there.
+        out: run folder; by default runs/ and a name made from data, method, seed and other settings that are not the
+            default. The same command again goes on there.
         validation: a data set to judge by; by default the one that comes with the data, else a part that is held out.
         hold_out: share of the training images that is held out where there is no validation set, in (0, 1).
         model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide (each also with
@@ -81,6 +129,15 @@ class TrainConfig:
         history: keep the loss, margin and sigma of each sample in every epoch; needed for the list of suspects
             and the report.
         report: write the report.
+        checkpoint_seconds: seconds between checkpoints, 0 = after every step; by default so often that they take 2 %
+            of the time.
+        on_full: what to do when there is no room on the disk for a checkpoint: stop, or continue without it.
+        strict: refuse a damaged newest checkpoint instead of going back to the one before it.
+        max_bad: share of the images that may be unreadable and are left out, in [0, 1); one more stops the run.
+        accept_dataset_change: go on although images were added, removed or edited since the run began.
+        fingerprint: how images are compared when a run goes on: by date and size, and where these differ by content
+            (auto; above 4 GiB of files by date and size alone), always by content, or never (stat).
+        processes: run so many on this machine, each with its own GPU if there are any; they share each batch.
         seed: decides everything random.
 
     Raises:
@@ -129,9 +186,17 @@ class TrainConfig:
     calibrate: bool = True
     history: bool = True
     report: bool = True
+    checkpoint_seconds: float | None = None
+    on_full: Literal["stop", "continue"] = "stop"
+    strict: bool = False
+    max_bad: float = 0.01
+    accept_dataset_change: bool = False
+    fingerprint: Literal["auto", "content", "stat"] = "auto"
+    processes: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_ranges(self)
         if self.start is not None and self.method not in ("sigma-drop", "loss-drop"):
             raise ValueError(f"start must come with sigma-drop or loss-drop, got {self.method!r}; leave it out")
@@ -161,15 +226,43 @@ class TrainConfig:
         """The inverse of `plain`.
 
         Raises:
-            ValueError: a setting is unknown.
+            ValueError: a setting is unknown, of another type, out of its range, or data is missing.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(settings.keys() - known)
         if unknown:
             raise ValueError(f"config must have settings of this version of tamis, got {unknown[0]!r}; use the other")
         paths = {each.name for each in fields(cls) if "Path" in str(each.type)}
-        typed: dict[str, Any] = settings | {key: Path(settings[key]) for key in paths if settings.get(key)}
+        given = {key: settings[key] for key in paths if isinstance(settings.get(key), str)}
+        typed: dict[str, Any] = settings | {key: Path(value) for key, value in given.items()}
+        if "data" not in typed:
+            raise ValueError("config must name its data, got none; train in another --out")
         return cls(**typed)
+
+    @classmethod
+    def read(cls, run: Path) -> "TrainConfig":
+        """The configuration that a run was trained with.
+
+        Raises:
+            FileNotFoundError: the folder is no run.
+            ValueError: its run.json is damaged, or holds what no training wrote.
+        """
+        path = run / "run.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"run must be a run folder with run.json, got {str(run)!r}")
+        try:
+            about = json.loads(path.read_text("utf-8"))
+            if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
+                raise ValueError("no config")
+        except (ValueError, RecursionError) as error:
+            reason = "deep nesting" if isinstance(error, RecursionError) else str(error)
+            raise ValueError(
+                f"run.json must be as tamis train wrote it, got {reason} in {str(path)!r}; take it from a backup"
+            ) from error
+        try:
+            return cls.from_plain(about["config"])
+        except ValueError as error:
+            raise ValueError(f"{error} (in {str(path)!r})") from error
 
     @property
     def folder(self) -> Path:
@@ -178,7 +271,15 @@ class TrainConfig:
             return self.out
         parts = [self.data.resolve().name.split(".")[0] or "data", self.method]
         parts += [self.data_parameters] * (self.data_parameters != "none") + ["oracle"] * self.oracle
-        return Path("runs") / "-".join([*parts, f"seed{self.seed}"])
+        return Path("runs") / "-".join([*parts, f"seed{self.seed}", *self._others()])
+
+    def _others(self) -> list[str]:
+        """A short name for the settings that the name of the folder does not tell, where they are not the default."""
+        told = FREE | {"data", "method", "data_parameters", "oracle", "seed"}
+        plain, default = self.plain(), {each.name: each.default for each in fields(self)} | {"steps": [0.3, 0.6, 0.9]}
+        others = {name: value for name, value in plain.items() if name not in told and value != default[name]}
+        text = json.dumps(others, sort_keys=True)
+        return [hashlib.blake2b(text.encode(), digest_size=3).hexdigest()] if others else []
 
 
 @dataclass(frozen=True)
@@ -209,8 +310,45 @@ class ScoreConfig:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_ranges(self)
         if not self.runs:
             raise ValueError("runs must name at least one run folder, got none")
         if self.out is not None and self.out.suffix not in (".csv", ".parquet"):
             raise ValueError(f"out must end in .parquet or .csv, got {str(self.out)!r}")
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of `tamis check`.
+
+    Attributes:
+        data: images with labels, in any layout that can be trained on.
+        validation: the data set that a training is judged by, if it does not come with the data.
+        against: a run folder: name every file whose content differs from what this run has seen.
+        fix: folder to write exclude.txt (for `tamis train --exclude`) and findings.csv to; nothing is ever written
+            over, nor into the data.
+        near: look for near duplicates too: the same picture in another size or compression.
+        show: so many lines of each finding; 0 = all.
+        json: print one JSON document and nothing else.
+        workers: processes that read and decode.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    data: Path
+    _: KW_ONLY
+    validation: Path | None = None
+    against: Path | None = None
+    fix: Path | None = None
+    near: bool = True
+    show: int = 10
+    json: bool = False
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_ranges(self)
+        if self.show < 0:
+            raise ValueError(f"show must be at least 0, got {self.show!r}; 0 shows all")

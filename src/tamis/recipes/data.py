@@ -27,6 +27,7 @@ from tamis.data import (
 )
 from tamis.moment import seed_of
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.reconcile import Known, reconcile
 
 
 @dataclass(frozen=True)
@@ -37,24 +38,50 @@ class Data:
         train: the training samples, with the labels that are trained on.
         validation: the samples it is judged by.
         noise: what was done to the labels, if anything.
+        known: of a run that goes on, what it knows of this data.
     """
 
     train: Images
     validation: Images
     noise: Noise | None = None
+    known: Known | None = None
+
+    @property
+    def there(self) -> Tensor:
+        """Positions of the training samples that were not removed since the run began, int64 (m,)."""
+        return torch.arange(len(self.train)) if self.known is None else (~self.known.gone).nonzero().flatten()
+
+    @property
+    def quarantined(self) -> dict[str, str]:
+        """Why images could not be read so far, by key."""
+        return self.train.quarantine.reasons | self.validation.quarantine.reasons
 
 
-def load(config: TrainConfig) -> Data:
+def load(config: TrainConfig, run: Path | None = None, *, accept: bool = False) -> Data:
     """Open the data, make labels wrong if asked for, and hold a part out if there is no validation set.
 
     The images to judge by keep their own labels: only what is trained on gets the noise.
 
+    Args:
+        config: of the training.
+        run: a run that goes on, or that is looked at: the data comes back as this run knows it.
+        accept: accept that samples were added, removed or edited since.
+
     Raises:
-        ValueError: the data is not there or not as it must be, or nothing can be held out of it.
+        ValueError: the data is not there or not as it must be, nothing can be held out of it, or it is not that of the
+            run.
     """
-    train, validation = open_splits(config.data, size=config.image_size, workers=config.workers)
+    listed = () if config.exclude is None else _listed(config.exclude)
+    size, workers, max_bad = config.image_size, config.workers, config.max_bad
+    train, validation = open_splits(config.data, size=size, workers=workers, max_bad=max_bad, forgiven=listed)
     if config.validation is not None:
         validation = open_like(config.validation, config, train, "validation")
+    if run is not None:
+        known = reconcile(run, train, validation, accept=accept, how=config.fingerprint)
+        noise = None
+        if known.clean is not None:
+            noise = Noise(config.noise, config.noise_ratio, known.train.labels, known.clean)
+        return Data(_augmented(known.train, config), known.validation, noise, known)
     noise = make_noise(config, train)
     if validation is None:
         chosen = _held_out(train, config)
@@ -77,9 +104,10 @@ def open_like(path: Path, config: TrainConfig, train: Images, name: str) -> Imag
     Raises:
         ValueError: the other images do not fit.
     """
-    size, workers = config.image_size, config.workers
-    other = open_images(path, "validation", size=size, workers=workers) if name == "validation" else None
-    other = other or open_images(path, size=size, workers=workers)
+    size, workers, max_bad = config.image_size, config.workers, config.max_bad
+    judged = name == "validation"
+    other = open_images(path, "validation", size=size, workers=workers, max_bad=max_bad) if judged else None
+    other = other or open_images(path, size=size, workers=workers, max_bad=max_bad)
     if other.class_names != train.class_names:
         raise ValueError(
             f"{name} must have the classes of the training images, {_few(train.class_names)}, got "
@@ -146,7 +174,8 @@ def make_noise(config: TrainConfig, source: Images) -> Noise | None:
 def excluded(path: Path, data: Data) -> Tensor:
     """Which training samples a file lists: bool (n,).
 
-    A key of a validation image is known, but has no effect: what a run is judged by stays the same.
+    A key of a validation image is known, but has no effect: what a run is judged by stays the same. So is that of an
+    image that cannot be read.
 
     Args:
         path: a key in each line, or a CSV with a column "key", where the quote that `suspects.csv` sets before
@@ -157,10 +186,8 @@ def excluded(path: Path, data: Data) -> Tensor:
         ValueError: the file is no such list, or a key is none of the data's.
         FileNotFoundError: there is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"exclude must be a file that is there, got {str(path)!r}; correct the path")
-    known = {*data.train.keys, *data.validation.keys}
-    wanted = {key if key in known else key.removeprefix("'") for key in _keys_in(path)}
+    known = {*data.train.keys, *data.validation.keys, *data.quarantined}
+    wanted = {key if key in known else key.removeprefix("'") for key in _listed(path)}
     unknown = sorted(wanted - known)
     if unknown:
         raise ValueError(
@@ -171,7 +198,9 @@ def excluded(path: Path, data: Data) -> Tensor:
     return torch.tensor([key in wanted for key in data.train.keys])
 
 
-def _keys_in(path: Path) -> list[str]:
+def _listed(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"exclude must be a file that is there, got {str(path)!r}; correct the path")
     try:
         if path.suffix.lower() != ".csv":
             return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]

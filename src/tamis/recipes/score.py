@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -16,13 +15,13 @@ from torch import Tensor, nn
 
 from tamis.batch import Batch
 from tamis.checkpoint import load_checkpoint
-from tamis.data import Images
+from tamis.data import Images, MemoryImages, UnreadableImage
 from tamis.files import replace_file
 from tamis.fit.settings import device_of
 from tamis.history import write_table
+from tamis.recipes.cells import plain_cell
 from tamis.recipes.config import Score, ScoreConfig, TrainConfig
-from tamis.recipes.data import Data, hold_to_samples, load, open_like
-from tamis.recipes.suspect_list import plain_cell
+from tamis.recipes.data import load, open_like
 from tamis.recipes.train import model_of
 from tamis.recipes.watching import plain_console
 from tamis.run import checkpoint_of
@@ -35,82 +34,122 @@ OF_LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "el2n": el2n,
 }
 OF_HISTORY = ("forgetting", "aum")
+_NAMED = 20  # samples that were left out, in the output
 
 
 def config_of(run: Path) -> TrainConfig:
-    """The configuration that a run was trained with.
-
-    Raises:
-        FileNotFoundError: the folder is no run.
-    """
-    path = run / "run.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"run must be a run folder with run.json, got {str(run)!r}")
-    return TrainConfig.from_plain(json.loads(path.read_text())["config"])
+    """The configuration that a run was trained with, see `TrainConfig.read`."""
+    return TrainConfig.read(run)
 
 
 def score_command(config: ScoreConfig) -> None:
-    """Score, and say where the table lies."""
+    """Score, and say where the table lies, and what is not in it."""
     console = plain_console()
-    console.print(f"scores: {score(config, console)}")
+    path, left_out = score(config, console)
+    if left_out:
+        console.print(f"images that could not be read and were left out: {len(left_out):,}")
+        for key, reason in list(left_out.items())[:_NAMED]:
+            console.print(f"  {key!r}: {reason}")
+        if len(left_out) > _NAMED:
+            console.print(f"  ... and {len(left_out) - _NAMED:,} more (`tamis check` lists all)")
+    console.print(f"scores: {path}")
 
 
-def score(config: ScoreConfig, console: Console | None = None) -> Path:
+def score(config: ScoreConfig, console: Console | None = None) -> tuple[Path, dict[str, str]]:
     """Write a table with a row for each sample: key, label, predicted and one column for each score.
 
-    The predictions are those of the last run.
+    The predictions are those of the last run. Images that cannot be read are left out, as far as the first run was
+    allowed to (`max_bad` of its configuration).
+
+    Returns:
+        The path of the table, and why samples are not in it, by key.
 
     Raises:
-        ValueError: an unknown score, images that do not fit a run, or a score of the history for images that a run
-            was not trained on.
+        ValueError: an unknown score, images that do not fit a run, a score of the history for images that a run was
+            not trained on, or images that could be read for one run and not for another.
+        UnreadableImage: too many images cannot be read.
         FileNotFoundError: a folder is no run, or has no checkpoint yet.
     """
+    _hold_to_known(config)
+    console = console or Console(quiet=True)
+    source: Images | None = None
+    table: dict[str, list[Any]] = {}
+    columns: dict[str, list[Tensor]] = {}
+    for run in config.runs:
+        source, scored = _of_run(run, source, config, console)
+        read, names = scored["index"].tolist(), source.class_names
+        keys = [source.keys[place] for place in read]
+        if table and table["key"] != keys:
+            raise ValueError(
+                f"runs must be scored on the same images, got {len(keys)} that could be read for {str(run)!r} and "
+                f"{len(table['key'])} before; repair the files, or score it by itself"
+            )
+        for name in config.scores:
+            columns.setdefault(name, []).append(scored[name])
+        table = {
+            "key": keys,
+            "label": [names[label] for label in source.labels[read].tolist()],
+            "predicted": [names[label] for label in scored["predicted"].tolist()],
+        }
+    if source is None:
+        raise ValueError("runs must name at least one run folder, got none")
+    table |= {name: average(torch.stack(each)).tolist() for name, each in columns.items()}
+    return _write(config.out or config.runs[0] / "scores.csv", table), _left_out(source)
+
+
+def _hold_to_known(config: ScoreConfig) -> None:
     unknown = [name for name in config.scores if name not in get_args(Score)]
     if unknown:
         raise ValueError(f"scores must be among {', '.join(get_args(Score))}, got {unknown[0]!r}")
     if config.data is not None and set(config.scores) & set(OF_HISTORY):
         raise ValueError("forgetting and aum must be asked of a run's own training images, got --data; leave one out")
-    console = console or Console(quiet=True)
-    source = table = None
-    columns: dict[str, list[Tensor]] = {}
-    for run in config.runs:
-        trained = config_of(run)
-        weights = checkpoint_of(run, config.which)
-        data = load(trained)
-        if config.data is not None:
-            source = open_like(config.data, trained, data.train, "data")
-        source = source or data.train
-        if source.class_names != data.train.class_names:
-            raise ValueError(f"runs must have the same classes, got others in {str(run)!r}; score it by itself")
-        scored, predicted = _of_model(run, weights, config, data, source, console)
-        if set(config.scores) & set(OF_HISTORY):
-            hold_to_samples(run, source)
-            scored |= _of_history(run, len(source))
-        for name in config.scores:
-            columns.setdefault(name, []).append(scored[name])
-        names = source.class_names
-        table = {
-            "key": list(source.keys),
-            "label": [names[label] for label in source.labels.tolist()],
-            "predicted": [names[label] for label in predicted.tolist()],
-        }
-    if table is None:
-        raise ValueError("runs must name at least one run folder, got none")
-    table |= {name: average(torch.stack(each)).tolist() for name, each in columns.items()}
-    return _write(config.out or config.runs[0] / "scores.csv", table)
 
 
-def _of_model(
-    run: Path, weights: Path, config: ScoreConfig, data: Data, source: Images, console: Console
-) -> tuple[dict[str, Tensor], Tensor]:
-    model = model_of(config_of(run), data.train)
+def _left_out(source: Images) -> dict[str, str]:
+    """Why samples of the source could not be read, by key.
+
+    Small images are read when a data set is opened, so of these it is all of the split, also those to judge by.
+    """
+    reasons = source.quarantine.reasons
+    if isinstance(source, MemoryImages):
+        return dict(reasons)
+    return {key: reasons[key] for key in source.keys if key in reasons}
+
+
+def _of_run(
+    run: Path, source: Images | None, config: ScoreConfig, console: Console
+) -> tuple[Images, dict[str, Tensor]]:
+    """What is scored (the run's own training images, if nothing is given or asked for), and its scores by this run."""
+    trained = TrainConfig.read(run)
+    weights = checkpoint_of(run, config.which)
+    data = load(trained, run)
+    own = data.train.select(data.there)
+    if config.data is not None:
+        source = open_like(config.data, trained, data.train, "data")
+    source = source or own
+    if source.class_names != own.class_names:
+        raise ValueError(f"runs must have the same classes, got others in {str(run)!r}; score it by itself")
+    model = model_of(trained, own)
     model.load_state_dict(load_checkpoint(weights)[0])
+    same = source.with_scale(data.train.mean, data.train.std)
+    scored = _of_model(model, same, config, f"scoring with {run.name}", console)
+    if set(config.scores) & set(OF_HISTORY):
+        if list(source.keys) != list(own.keys):
+            raise ValueError(f"runs must be of the same samples for forgetting and aum, got others in {str(run)!r}")
+        history = _of_history(run, len(data.train))
+        scored |= {name: each[data.there][scored["index"]] for name, each in history.items()}
+    return source, scored
+
+
+def _of_model(model: nn.Module, source: Images, config: ScoreConfig, title: str, console: Console) -> dict[str, Tensor]:
+    """Scores of the m samples that can be read, (m,) each, their positions ("index") and what is predicted."""
     device = device_of(config.device)
     model.to(device).eval()
     features = _LastLayerInput(model) if "grand" in config.scores else None
     parts: dict[str, list[Tensor]] = {}
-    same = source.with_scale(data.train.mean, data.train.std)
-    for batch in _shown(same, config.batch_size, f"scoring with {run.name}", console):
+    for batch in _shown(source, config.batch_size, title, console):
+        if not len(batch.index):
+            continue
         with torch.inference_mode():
             logits = model(batch.inputs.to(device)).float().cpu()
         for name in config.scores:
@@ -119,8 +158,10 @@ def _of_model(
         if features is not None:
             parts.setdefault("grand", []).append(grand(features.value.cpu(), logits, batch.targets, bias=features.bias))
         parts.setdefault("predicted", []).append(logits.argmax(1))
-    joined = {name: torch.cat(each) for name, each in parts.items()}
-    return joined, joined.pop("predicted")
+        parts.setdefault("index", []).append(batch.index)
+    if not parts:
+        raise UnreadableImage(f"images must be readable, got none of {len(source)} that is; repair the files")
+    return {name: torch.cat(each) for name, each in parts.items()}
 
 
 def _shown(source: Images, size: int, title: str, console: Console) -> Iterator[Batch]:

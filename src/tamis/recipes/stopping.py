@@ -17,9 +17,10 @@ def stopping() -> Iterator[Callable[[], int]]:
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt(number)
         received.append(number)
+        # The second one ends the process even where it is stuck in a call that never returns to Python.
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0

@@ -5,12 +5,8 @@ import io
 from pathlib import Path
 
 from tamis.files import replace_file
+from tamis.recipes.cells import plain_cell
 from tamis.report import suspects
-
-
-def plain_cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: a quote goes before = + - @ and control characters."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def write_suspects(run: Path, count: int, class_names: list[str]) -> Path:

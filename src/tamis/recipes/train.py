@@ -16,16 +16,18 @@ import tamis
 from tamis.data import Images, MemoryImages
 from tamis.fit import Cosine, Fitted, Flat, Linear, Progress, Settings, Steps, Triangle, fit
 from tamis.fit.settings import Schedule
-from tamis.history import write_samples
 from tamis.methods import METHODS, PRESETS, Method, Temperature
 from tamis.models import build_model
 from tamis.moment import seed_of
-from tamis.recipes.config import TrainConfig
+from tamis.recipes.config import FREE, TrainConfig
 from tamis.recipes.data import Data, excluded, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
+from tamis.recipes.others import device_of_this, rank, wait_for_all
+from tamis.recipes.reconcile import remember
+from tamis.recipes.stopping import stopping
 from tamis.recipes.watching import SLOW_SIGMA, TensorBoard, epoch_line, progress_bar, slow_sigma
 from tamis.rules import Chain, Exclude
-from tamis.run import Run
+from tamis.run import Run, is_begun
 from tamis.tasks.calibration import ece, temperature_of
 from tamis.tasks.classification import Classification, predictions
 
@@ -46,6 +48,8 @@ def method_of(config: TrainConfig, data: Data) -> Method:
         options["start"] = config.start
     method = METHODS[config.method](**options)
     first = []
+    if data.known is not None and data.known.gone.any():
+        first.append(Exclude(data.known.gone, "no longer in the data"))
     if config.exclude is not None:
         first.append(Exclude(excluded(config.exclude, data), f"listed in {config.exclude.name}"))
     if config.oracle and data.noise is not None:
@@ -77,17 +81,19 @@ def settings_of(config: TrainConfig) -> Settings:
     if config.optimizer == "SGD" and config.momentum > 0:
         options["nesterov"] = True
     names = ("epochs", "batch_size", "accumulate", "amp", "channels_last", "compile", "device", "history", "seed")
+    names += ("checkpoint_seconds", "on_full")
     try:
         signature(kind).bind(None, **options)
     except TypeError as error:
         raise ValueError(
             f"optimizer must take {', '.join(options)}, got {config.optimizer!r}: {error}; SGD and AdamW do"
         ) from error
-    return Settings(
+    settings = Settings(
         optimizer=partial(kind, **options),
         schedule=Steps(tuple(config.steps)) if config.schedule == "steps" else SCHEDULES[config.schedule],
         **{name: getattr(config, name) for name in names},
     )
+    return replace(settings, device=device_of_this(config.device))
 
 
 def model_of(config: TrainConfig, train: Images) -> nn.Module:
@@ -111,7 +117,13 @@ def model_of(config: TrainConfig, train: Images) -> nn.Module:
 
 def train(config: TrainConfig, console: Console | None = None) -> Fitted:
     """`tamis train`: everything from a configuration; the same one again goes on where it stopped."""
-    return train_on(load(config), config, console)
+    return train_on(load_for(config), config, console)
+
+
+def load_for(config: TrainConfig) -> Data:
+    """The data of a training: as its run knows it, if there is one that goes on."""
+    run = config.folder if is_begun(config.folder) else None
+    return load(config, run, accept=config.accept_dataset_change)
 
 
 def train_on(
@@ -136,16 +148,11 @@ def train_on(
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
     data = on_device(data, settings.resolved_device())
     model = model_of(config, data.train)
-    run = Run(config.folder, describe(config, data, settings, method, temperature))
-    if run.resumed:
-        hold_to_samples(run.folder, data.train)
-    else:
-        clean = None if data.noise is None else data.noise.clean
-        write_samples(run.folder / "ledger", data.train.keys, data.train.labels, clean)
+    run = _opened(config, data, describe(config, data, settings, method, temperature))
     if lines:
         console.print(_intent(config, data, model, settings, method, temperature, run))
-    board = TensorBoard(run.folder / "tensorboard")
-    with progress_bar(name, config.epochs, console) as show:
+    board = TensorBoard(run.folder / "tensorboard" if rank() == 0 else None)
+    with progress_bar(name, config.epochs, console) as show, stopping() as stop:
 
         def watch(now: Progress) -> None:
             show(now)
@@ -167,6 +174,8 @@ def train_on(
                 validation=data.validation,
                 run=run,
                 watch=watch,
+                stop=stop,
+                changes=None if data.known is None else data.known.changes,
             )
         except torch.OutOfMemoryError as error:
             raise ValueError(
@@ -174,10 +183,30 @@ def train_on(
                 "take a smaller --batch-size, or cut it in pieces with --accumulate 2"
             ) from error
     board.close()
-    if config.calibrate:
+    if config.calibrate and rank() == 0:
         fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
         run.finish(fitted.result)
+    run.close()
     return fitted
+
+
+def _opened(config: TrainConfig, data: Data, about: dict[str, Any]) -> Run:
+    """The run folder, first in the process that owns it, then in the others."""
+    if rank():
+        wait_for_all()
+        return Run(config.folder, about, strict=config.strict, reader=True)
+    run = Run(config.folder, about, free=FREE, strict=config.strict)
+    if not run.resumed:
+        clean = None if data.noise is None else data.noise.clean
+        remember(run.folder, data.train, data.validation, clean, config.fingerprint)
+    elif data.known is None:
+        hold_to_samples(run.folder, data.train)
+    else:
+        data.known.write()
+    for source in (data.train, data.validation):
+        source.quarantine.keep_in(run.folder / "quarantine.jsonl")
+    wait_for_all()
+    return run
 
 
 def on_device(data: Data, device: torch.device) -> Data:
@@ -252,6 +281,8 @@ def _intent(
     if temperature is not None:
         rate = temperature.rate(method, config.epochs)
         lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a sample's own loss")
+    if data.known is not None:
+        lines += [f"changed since the run began, and accepted: {each}" for each in data.known.said]
     if run.finished:
         lines.append(f"{run.folder} is already trained to its end")
     elif run.resumed:

@@ -69,10 +69,10 @@ def slow_sigma(row: dict[str, Any], epochs: int) -> bool:
 class TensorBoard:
     """Scalars of each epoch for TensorBoard; does nothing where it is not installed."""
 
-    def __init__(self, folder: Path) -> None:
-        """Write event files into `folder`."""
+    def __init__(self, folder: Path | None) -> None:
+        """Write event files into `folder`, if there is one."""
         self._writer = None
-        if importlib.util.find_spec("tensorboard") is not None:
+        if folder is not None and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(folder)

@@ -23,11 +23,13 @@ class Samples:
         keys: n strings.
         label: int64 (n,), the label trained on.
         clean: int64 (n,), the clean label, or None where none is known.
+        gone: bool (n,), removed from the data while the run was trained.
     """
 
     keys: pa.Array
     label: np.ndarray
     clean: np.ndarray | None
+    gone: np.ndarray
 
     def __len__(self) -> int:
         return len(self.label)
@@ -156,7 +158,8 @@ def read_samples(run: Path) -> Samples:
         clean = np.where(clean < 0, table["label"].to_numpy(), clean)
     keys = table["key"].combine_chunks()
     keys = keys.chunk(0) if isinstance(keys, pa.ChunkedArray) else keys
-    return Samples(keys, table["label"].to_numpy().astype(np.int64), clean)
+    gone = table["gone"].to_numpy() if "gone" in table.column_names else np.zeros(len(table), bool)
+    return Samples(keys, table["label"].to_numpy().astype(np.int64), clean, gone)
 
 
 def parts_by_epoch(run: Path) -> dict[int, Sequence[Path]]:

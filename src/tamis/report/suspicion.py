@@ -38,8 +38,8 @@ def ranking(score: np.ndarray, mean_loss: np.ndarray) -> np.ndarray:
 
 
 def ranked_suspects(samples: Samples, history: History, count: int) -> list[Suspect]:
-    """The `count` samples with the highest suspicion; samples never scored are left out."""
-    score = history.suspicion
+    """The `count` samples with the highest suspicion; samples never scored, or no longer there, are left out."""
+    score = np.where(samples.gone, np.nan, history.suspicion)
     order = ranking(score, history.mean_loss)[:count]
     order = order[np.isfinite(score[order])]
     keys = samples.keys.take(order).to_pylist()

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from tamis.moment import Moment
@@ -26,7 +27,8 @@ class Balanced:
         readmit: which hidden samples of a short class come back first, the "easiest" or the "hardest".
 
     Raises:
-        ValueError: floor outside [0, 1], or an unknown end.
+        ValueError: floor outside [0, 1], labels that are not int64 (n,) from 0, or an unknown end; when called, labels
+            of another number of samples.
     """
 
     rule: Rule
@@ -35,6 +37,9 @@ class Balanced:
     readmit: Literal["easiest", "hardest"] = "easiest"
 
     def __post_init__(self) -> None:
+        if self.labels.dtype != torch.int64 or self.labels.ndim != 1 or (self.labels < 0).any():
+            got = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            raise ValueError(f"labels must be int64 (n,), none below 0, got {got}; one class number a sample")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor must be in [0, 1], got {self.floor!r}")
         if self.readmit not in ("easiest", "hardest"):
@@ -42,6 +47,8 @@ class Balanced:
 
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """The inner rule's weights, and the floors kept."""
+        if len(self.labels) != len(weight):
+            raise ValueError(f"labels must be of the {len(weight)} samples, got {len(self.labels)}")
         inner = self.rule(weight, score, moment)
         visible, kept = weight > 0, inner > 0
         classes = int(self.labels.max()) + 1

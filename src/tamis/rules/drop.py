@@ -1,9 +1,11 @@
 """Leaving out: a share of what is visible, what is already learned, what looks wrong."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from tamis.moment import Moment
@@ -21,7 +23,7 @@ class Prune:
         end: "easiest" leaves the lowest scores out, "hardest" the highest.
 
     Raises:
-        ValueError: ratio outside (0, 1), or an unknown end.
+        ValueError: ratio outside (0, 1), or an unknown end; when called, a pace outside [0, 1].
     """
 
     ratio: float | Pace
@@ -45,8 +47,13 @@ class Prune:
         return visible - self._gone(visible, moment)
 
     def _gone(self, scored: int, moment: Moment) -> int:
-        # At least one sample stays: an empty epoch trains nothing.
-        return max(0, min(scored - 1, math.floor(as_pace(self.ratio)(moment.progress) * scored + 1e-9)))
+        ratio = as_pace(self.ratio)(moment.progress)
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"ratio must be in [0, 1], got {ratio!r} at progress {moment.progress:.3g} from {self!r}")
+        gone = math.floor(ratio * scored + 1e-9)
+        if scored and gone == scored:
+            warnings.warn(f"{ratio:.3g} of {scored} samples is all of them: one stays", stacklevel=3)
+        return max(0, min(scored - 1, gone))  # an empty epoch trains nothing
 
 
 @dataclass(frozen=True)
@@ -120,13 +127,24 @@ class Exclude:
     Attributes:
         hidden: bool (n,), true for the samples to leave out.
         reason: why, for the record.
+
+    Raises:
+        ValueError: hidden is not bool (n,), or leaves nothing; when called, it is of another number of samples.
     """
 
     hidden: Tensor = field(repr=False)
     reason: str = "excluded by the user"
 
+    def __post_init__(self) -> None:
+        if self.hidden.dtype != torch.bool or self.hidden.ndim != 1:
+            raise ValueError(f"hidden must be bool (n,), got {self.hidden.dtype} {tuple(self.hidden.shape)}")
+        if self.hidden.all():
+            raise ValueError(f"hidden must leave a sample to train on, got all {len(self.hidden)} ({self.reason})")
+
     def __call__(self, weight: Tensor, score: Tensor, moment: Moment) -> Tensor:
         """Hide the listed samples."""
+        if len(self.hidden) != len(weight):
+            raise ValueError(f"hidden must be of the {len(weight)} samples, got {len(self.hidden)} ({self.reason})")
         return weight.masked_fill(self.hidden, 0.0)
 
     def count(self, visible: int, moment: Moment) -> int | None:

@@ -1,6 +1,7 @@
 """Self-paced learning: hard, linear, logarithmic and mixture weights."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,7 +66,11 @@ class SelfPaced:
             return weight.clone()
         age = float(score[outside].min())
         value = self._value(score, age).masked_fill(outside, 0.0)
-        return torch.where(scored, weight * value, weight)
+        result = torch.where(scored, weight * value, weight)
+        if not (result > 0).any():  # every paced score is the age itself: v = 0 for all
+            warnings.warn(f"no score lies below the age {age:.3g}: the paced samples weigh 1", stacklevel=2)
+            return weight.masked_fill(outside, 0.0)
+        return result
 
     def count(self, visible: int, moment: Moment) -> int | None:
         """Hard weights keep the paced number; the others may also reach 0 inside."""

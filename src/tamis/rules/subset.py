@@ -1,6 +1,7 @@
 """Subsets by difficulty, and the random one that every method has to beat."""
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +13,19 @@ from tamis.rules.lowest import highest, lowest
 
 
 def paced_count(pace: float | Pace, visible: int, moment: Moment) -> int:
-    """floor(pace * visible), at least 1 where anything is visible."""
+    """floor(pace * visible), at least 1 where anything is visible: an epoch of nothing trains nothing.
+
+    Raises:
+        ValueError: the pace is outside (0, 1] at this progress.
+    """
+    ratio = as_pace(pace)(moment.progress)
+    if not 0 < ratio <= 1:
+        raise ValueError(f"pace must be in (0, 1], got {ratio!r} at progress {moment.progress:.3g} from {pace!r}")
     # The tiny term keeps 0.7 * 10 at 7: a product of decimals may fall just below the integer it means.
-    return min(visible, max(1, math.floor(as_pace(pace)(moment.progress) * visible + 1e-9))) if visible else 0
+    count = math.floor(ratio * visible + 1e-9)
+    if visible and not count:
+        warnings.warn(f"{ratio:.3g} of {visible} samples is less than one: one is shown", stacklevel=3)
+    return min(visible, max(1, count))
 
 
 @dataclass(frozen=True)
