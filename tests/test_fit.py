@@ -115,8 +115,9 @@ def test_stopped_anywhere_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None
     assert stops >= 3 * 4
 
 
+@pytest.mark.fault(33, "a model that raises in the middle of an epoch costs the work since the last checkpoint only")
 @pytest.mark.parametrize("step", [1, 5, 6, 9, 14])
-def test_after_a_crash_it_goes_on_from_the_newest_checkpoint(tmp_path: Path, step: int) -> None:
+def test_after_a_crash_it_goes_on_from_the_newest_checkpoint(tmp_path: Path, step: int, seen: Any) -> None:
     """A crash inside a step, with a checkpoint after every step, after some of them, or after none."""
     straight = train(run=run_at(tmp_path / "straight"), temperature=Temperature())
     for every in (0.0, 1e-9, None):
@@ -133,6 +134,7 @@ def test_after_a_crash_it_goes_on_from_the_newest_checkpoint(tmp_path: Path, ste
         )  # fmt: skip
         assert same(dict(again.model.inner.state_dict()), straight.model.state_dict())  # type: ignore[union-attr]
         hold_equal_files(folder, tmp_path / "straight")
+    seen("gone on to the same bits with a checkpoint after every step, after some, and after none", count=3)
 
 
 class Crashing(nn.Module):
@@ -165,7 +167,8 @@ class FailingLoader:
             yield batch
 
 
-def test_where_reading_fails_what_was_done_is_saved(tmp_path: Path) -> None:
+@pytest.mark.fault(33, "where a worker dies, everything up to the step before is saved")
+def test_where_reading_fails_what_was_done_is_saved(tmp_path: Path, seen: Any) -> None:
     straight = fit(model(), Classification(), images(), settings=SETTINGS, run=run_at(tmp_path / "straight"))
     with pytest.raises(OSError, match="worker 17"):
         fit(model(), Classification(), FailingLoader(8), settings=SETTINGS, run=run_at(tmp_path / "failed"))
@@ -174,6 +177,7 @@ def test_where_reading_fails_what_was_done_is_saved(tmp_path: Path) -> None:
     assert found[1]["stepper"]["steps"] == 8
     again = fit(model(), Classification(), images(), settings=SETTINGS, run=run_at(tmp_path / "failed"))
     assert same(again.model.state_dict(), straight.model.state_dict())
+    seen("8 of 8 steps saved; gone on to the same bits")
 
 
 class Gaps(FailingLoader):
@@ -242,7 +246,8 @@ class Bad(Classification):
         return losses, columns
 
 
-def test_a_step_whose_loss_is_not_finite_changes_nothing() -> None:
+@pytest.mark.fault(21, "a loss that is not finite changes neither the model nor any score, and is counted")
+def test_a_step_whose_loss_is_not_finite_changes_nothing(seen: Any) -> None:
     """The scores of the others are taken; the sample's own are not, and it is counted."""
     one = replace(SETTINGS, epochs=1, batch_size=70)
     fitted = fit(model(), Bad(), images(), settings=one, temperature=Temperature())
@@ -254,13 +259,16 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing() -> None:
     assert fitted.ledger.rejected == 1
     assert fitted.ledger.score.isnan().nonzero().flatten().tolist() == [13]
     assert 0 < fitted.rows[0]["train_loss"] < 2
+    seen("model and sigma untouched, 69 of 70 scores taken, 1 counted")
 
 
-def test_too_many_such_steps_end_the_training_and_name_the_sample() -> None:
+@pytest.mark.fault(21, "ten steps in a row with losses that are not finite end the training and name the samples")
+def test_too_many_such_steps_end_the_training_and_name_the_sample(seen: Any) -> None:
     with pytest.raises(
         NotFinite, match=r"NaN or infinity for 1 samples \(image-13\) in step 10, 10 such steps in a row"
     ):
         fit(model(), Bad(), images(), settings=replace(SETTINGS, epochs=12, batch_size=70))
+    seen("ended at step 10, image-13 named")
 
 
 def test_good_steps_between_bad_ones_do_no_harm() -> None:
@@ -284,9 +292,11 @@ class Mean(Classification):
         return losses.mean(), columns
 
 
-def test_a_mean_loss_is_refused() -> None:
+@pytest.mark.fault(21, "a loss that is already averaged is refused, and the message says what to pass")
+def test_a_mean_loss_is_refused(seen: Any) -> None:
     with pytest.raises(TypeError, match=r'per-sample losses expected, got shape .* pass reduction="none"'):
         fit(model(), Mean(), images(), settings=SETTINGS)
+    seen('refused: pass reduction="none"')
 
 
 def test_hidden_samples_are_neither_shown_nor_scored(tmp_path: Path) -> None:

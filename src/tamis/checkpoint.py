@@ -3,13 +3,16 @@
 A checkpoint is a folder, written under a temporary name, flushed and renamed: it is there as a whole or not at all.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -76,21 +79,40 @@ def save_checkpoint(folder: Path, model: dict[str, Tensor], state: dict[str, Any
     temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tensors: dict[str, Tensor] = {}
-    plain = flatten(state, tensors)
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.items()}
-    save_file(weights, temporary / "model.safetensors")
-    save_file(tensors, temporary / "state.safetensors")
-    replace_json(temporary / "state.json", plain)
-    for name in ("model.safetensors", "state.safetensors"):
-        sync_file(temporary / name)
-    hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-    manifest = {"format": FORMAT, "tamis": tamis.__version__, "files": hashes}
-    replace_json(temporary / "manifest.json", manifest | {"sha256": _sha256_of(manifest)})
+    try:
+        _write(temporary, model, state)
+    except BaseException:  # where the disk is full, half a checkpoint must not stay on it
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     temporary.rename(folder)
     sync_folder(folder.parent)
+
+
+def size_of(state: Any) -> int:
+    """Bytes of the tensors in a nested state."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(map(size_of, values))
+
+
+def _write(folder: Path, model: dict[str, Tensor], state: dict[str, Any]) -> None:
+    tensors: dict[str, Tensor] = {}
+    plain = flatten(state, tensors)
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.items()}
+    for name, content in (("model.safetensors", weights), ("state.safetensors", tensors)):
+        try:
+            save_file(content, folder / name)
+        except SafetensorError as error:  # it tells the system's error only in its text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(folder / name)) from error
+        sync_file(folder / name)
+    replace_json(folder / "state.json", plain)
+    hashes = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    manifest = {"format": FORMAT, "tamis": tamis.__version__, "files": hashes}
+    replace_json(folder / "manifest.json", manifest | {"sha256": _sha256_of(manifest)})
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

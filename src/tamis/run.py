@@ -1,5 +1,6 @@
 """The run folder: configuration, metrics, checkpoints, ledger; the same command again goes on where it stopped."""
 
+import errno
 import json
 import re
 import shutil
@@ -136,6 +137,23 @@ class Run:
     def save_best(self, epoch: int, model: dict[str, Tensor]) -> None:
         """Write the weights of the best epoch so far; the next `save` makes them count."""
         save_checkpoint(self._checkpoints() / _best_name(epoch), model, {"epoch": epoch})
+
+    def hold_room(self, needed: int) -> None:
+        """Refuse to begin where two checkpoints would not fit.
+
+        Args:
+            needed: bytes of a checkpoint, about.
+
+        Raises:
+            OSError: there is less room on the disk.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if free < 2 * needed:
+            raise OSError(
+                errno.ENOSPC,
+                f"run folder must have room for two checkpoints of about {needed:,} bytes, got {free:,} bytes free in "
+                f"{str(self.folder)!r}; free some room, or choose another --out",
+            )
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest sound checkpoint; None if there is none to go on from.

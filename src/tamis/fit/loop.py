@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.batch import Batch
+from tamis.checkpoint import size_of
 from tamis.fit.growth import Changes, grown
 from tamis.fit.observe import NotFinite, Observer
 from tamis.fit.processes import Processes
@@ -152,7 +153,7 @@ class _Training:
             self.seconds, started = self.seconds + now - started, now
             if self._save_if_due():
                 started = time.perf_counter()
-        self.observer.end()
+        self.saving.attempt(self.observer.end, "history of the epoch")
         self.seconds += time.perf_counter() - started
         self._end_epoch(epoch)
 
@@ -234,7 +235,8 @@ class _Training:
             self.best_row, self.best = row, self._weights()
         self.next_epoch, self.place = epoch + 1, 0
         if self.run is not None and self.processes.rank == 0:
-            self.run.log(row)
+            log = self.run.log
+            self.saving.attempt(lambda: log(row), "metrics")
         self._save_if_due(last=self.next_epoch == self.settings.epochs)
         if self.watch is not None:
             self.watch(Progress(epoch, shown, shown, self.samples_seen, self.seconds, row))
@@ -301,7 +303,7 @@ class _Training:
     def _save(self) -> None:
         state = self._state()
         if self.run is not None and self.processes.rank == 0:
-            self.saving.write(lambda: self._write(state))
+            self.saving.write(lambda: self._write(state), size_of(state) + size_of(self.best))
 
     def _write(self, state: dict[str, Any]) -> None:
         if self.run is None:
@@ -331,6 +333,9 @@ class _Training:
         }
 
     def _resume(self) -> None:
+        if self.run is not None and self.processes.rank == 0 and not self.run.finished:
+            # Weights, their momentum, the best ones; scores, visits and weights of the samples, log sigma and momentum.
+            self.run.hold_room(3 * size_of(self.best) + 20 * len(self.ledger))
         found = self.run.load() if self.run is not None and self.run.resumed else None
         if found is None or self.run is None:
             return

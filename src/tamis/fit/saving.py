@@ -36,24 +36,32 @@ class Saving:
         """Whether it is time for the next one."""
         return time.perf_counter() - self._last >= self._pause
 
-    def write(self, save: Callable[[], None]) -> None:
-        """Write a checkpoint.
+    def write(self, save: Callable[[], None], needed: int) -> None:
+        """Write a checkpoint of so many bytes, and note what it cost.
 
         Raises:
-            OSError: the disk is full and that stops the training; or another error of writing.
+            OSError: see `attempt`.
         """
         started = time.perf_counter()
-        try:
-            save()
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            told = f"checkpoint must have room on the disk, got {error}; the checkpoints before it are as they were"
-            if self.on_full == "stop":
-                raise OSError(error.errno, f"{told}; free some room, and run the same command again") from error
-            warnings.warn(f"{told}; going on without a new one", stacklevel=2)
+        self.attempt(save, f"checkpoint of {needed:,} bytes")
         self._last = time.perf_counter()
         cost = self._last - started
         self.seconds += cost
         if self.every is None:
             self._pause = cost / _SHARE
+
+    def attempt(self, write: Callable[[], None], what: str) -> None:
+        """Write something.
+
+        Raises:
+            OSError: the disk is full and that stops the training; or another error of writing.
+        """
+        try:
+            write()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            told = f"{what} must have room on the disk, got {error}; the checkpoints before it are as they were"
+            if self.on_full == "stop":
+                raise OSError(error.errno, f"{told}; free some room, and run the same command again") from error
+            warnings.warn(f"{told}; going on without it", stacklevel=2)
