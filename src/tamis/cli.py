@@ -1,5 +1,6 @@
 """The command line: tamis train | score | check | report | explain | demo."""
 
+import os
 import shlex
 import signal
 import sys
@@ -187,7 +188,8 @@ def main() -> None:
         again = shlex.join(["tamis", *sys.argv[1:]])
         # `tamis.fit.Stopped` says that everything is saved; it is known by name, since its module imports torch.
         state = "stopped and saved" if type(stop).__name__ == "Stopped" else "stopped"
-        print(f"\ntamis: {state}; to go on: {again}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks for all
+            print(f"\ntamis: {state}; to go on: {again}", file=sys.stderr)
         sys.exit(STOPPED + stop.args[0])
 
 

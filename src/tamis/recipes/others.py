@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -15,6 +15,11 @@ import torch.distributed as dist
 _PATIENCE = timedelta(hours=4)
 # What torchrun tells each of its processes.
 _RANK, _LOCAL_RANK, _WORLD_SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
+_MOMENT = 0.5  # seconds that a process may take to end after it has closed its connections
+
+
+class LostProcess(OSError):
+    """One of several processes has died; the message says which."""
 
 
 @contextmanager
@@ -33,6 +38,7 @@ def others(count: int, words: Sequence[str]) -> Iterator[Callable[[], None]]:
 
     Raises:
         ValueError: more processes than GPUs, where GPUs are used.
+        LostProcess: one that was started here has died.
     """
     started: list[subprocess.Popen[bytes]] = []
     if _RANK not in os.environ and count > 1:
@@ -44,15 +50,30 @@ def others(count: int, words: Sequence[str]) -> Iterator[Callable[[], None]]:
         started = _start(count, words)
     try:
         yield _join
-    except BaseException:
+    except BaseException as error:
+        told = _lost(started) if isinstance(error, RuntimeError) else ""
         for child in started:
             child.kill()
+        if told:
+            raise LostProcess(told) from error
         raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
         for child in started:
             child.wait()
+
+
+def _lost(started: Sequence[subprocess.Popen[bytes]]) -> str:
+    """Which of the processes has died, if one has: torch only says that it does not answer."""
+    for rank, child in enumerate(started, start=1):
+        with suppress(subprocess.TimeoutExpired):
+            code = child.wait(_MOMENT)
+            return (
+                f"all {len(started) + 1} processes must stay alive, got process {rank} ended with code {code}; run the "
+                "same command again to go on after the last checkpoint"
+            )
+    return ""
 
 
 def _start(count: int, words: Sequence[str]) -> list[subprocess.Popen[bytes]]:

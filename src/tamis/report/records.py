@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tamis.report.incidents import Incidents, read_incidents
 from tamis.report.reading import Hidden, History, Samples, Snapshot, read_hidden, read_samples, snapshots
 from tamis.report.suspicion import auroc, ranking, share_of_wrong
 
@@ -49,6 +50,7 @@ class Record:
         metrics: the lines of metrics.jsonl, one for each epoch in order, at least one.
         result: result.json, or None while the run has not ended.
         detection: one entry for each epoch of the ledger; empty where no clean labels are known.
+        incidents: images that could not be read, and accepted changes of the data.
         notes: what was left out in reading, for the page to say.
     """
 
@@ -61,6 +63,7 @@ class Record:
     history: History
     hidden: Hidden
     detection: Sequence[Detection]
+    incidents: Incidents
     notes: Sequence[str]
 
     def column(self, *path: str) -> np.ndarray:
@@ -100,6 +103,16 @@ class Record:
             row = {"epoch": self.metrics[at]["epoch"], **(self.metrics[at].get("validation") or {})}
         return Mark(int(row["epoch"]), _dig(row, ["accuracy"]), _dig(row, ["loss"]))
 
+    @property
+    def not_finite(self) -> dict[int, int]:
+        """Losses that were NaN or infinite, by epoch (from 0), where there were any."""
+        counts = self.column("not_finite")
+        return {
+            int(row["epoch"]): int(count)
+            for row, count in zip(self.metrics, counts, strict=True)
+            if 0 < count < math.inf
+        }
+
     @cached_property
     def wrong_count(self) -> int:
         """How many labels are known to be wrong; 0 if none is, or if it is not known."""
@@ -127,7 +140,7 @@ def read_record(folder: Path, name: str) -> Record:
         )
     metrics, notes = _read_metrics(folder / "metrics.jsonl")
     result = folder / "result.json"
-    samples = read_samples(folder)
+    samples, incidents = read_samples(folder), read_incidents(folder)
     history = History(len(samples))
     detection = [_detect(shot, samples) for shot in snapshots(folder, history)]
     return Record(
@@ -140,7 +153,8 @@ def read_record(folder: Path, name: str) -> Record:
         history=history,
         hidden=read_hidden(folder, len(samples)),
         detection=[entry for entry in detection if entry is not None],
-        notes=notes,
+        incidents=incidents,
+        notes=[*notes, *incidents.notes],
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tamis.report.incidents import KINDS, Changed
 from tamis.report.records import Record
 from tamis.report.suspicion import ranking
 from tamis.report.verdict import percent
@@ -14,6 +15,7 @@ from tamis.report.verdict import percent
 ROWS = 20_000
 ROWS_BYTES = 3_200_000  # of the page's 5 MB
 CLASSES = 200
+NAMED = 20  # of samples that could not be read, and of epochs
 DASH = "\u2013"  # for what is not known
 
 
@@ -55,6 +57,7 @@ def _result(record: Record) -> dict[str, str]:
     costs = (record.result or {}).get("costs") or {}
     seen = costs.get("samples_seen", row.get("samples_seen"))
     full = costs.get("full_samples")
+    saving = costs.get("seconds_checkpoints")
     training = float(costs.get("seconds_training") or row.get("seconds") or math.nan)
     unknown = math.isnan(best.accuracy)
     return {
@@ -69,9 +72,49 @@ def _result(record: Record) -> dict[str, str]:
         "steps": f"{costs.get('steps', row.get('steps') or 0):,}",
         "training": seconds(training),
         "evaluation": seconds(float(costs.get("seconds_evaluation") or math.nan)),
+        "checkpoints": seconds(math.nan if saving is None else float(saving)),
         "total": seconds(float(costs.get("seconds_total") or math.nan)),
         "state": "finished" if record.result is not None else f"{len(record.metrics)} epochs so far",
         **_calibration(record),
+    }
+
+
+def incidents(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """What happened to the data and the losses of each run, for those runs where something did."""
+    rows = [_incidents(record) for record in records]
+    return [row for row in rows if row["unreadable"] or row["changes"] or row["not_finite"]]
+
+
+def _incidents(record: Record) -> dict[str, Any]:
+    found, bad = record.incidents, record.not_finite
+    epochs = ", ".join(str(epoch + 1) for epoch in list(bad)[:NAMED]) + (", ..." if len(bad) > NAMED else "")
+    told = {
+        "losses that were not finite": sum(bad.values()),
+        "images that could not be read": len(found.unreadable),
+        "accepted changes of the data": len({change.number for change in found.changes}),
+    }
+    return {
+        "name": record.name,
+        "summary": "; ".join(f"{text}: {count:,}" for text, count in told.items() if count),
+        "splits": ", ".join(f"{count:,} of {split}" for split, count in found.unreadable_by_split.items()),
+        "unreadable": found.unreadable[:NAMED],
+        "unreadable_count": len(found.unreadable),
+        "changes": [_change(change) for change in found.changes],
+        "not_finite": f"{sum(bad.values()):,}" if bad else "",
+        "epochs": f"epoch{'s' if len(bad) > 1 else ''} {epochs}",
+    }
+
+
+def _change(change: Changed) -> dict[str, Any]:
+    kinds = {
+        kind: [f"{count:,}", ", ".join(keys) + (", ..." if count > len(keys) else "") if count else ""]
+        for kind, count, keys in zip(KINDS, change.counts, change.first, strict=True)
+    }
+    return {
+        "number": change.number,
+        "time": change.time.replace("T", " ")[:16] + " UTC",
+        "split": change.split,
+        "kinds": kinds,
     }
 
 
