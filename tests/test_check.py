@@ -4,11 +4,13 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tamis.data import FileImages, MemoryImages, open_images
+from tamis.data import DeadWorker, FileImages, MemoryImages, open_images
 from tamis.data.decode import Blobs
 from tamis.data.fingerprint import fingerprint
 from tamis.data.inspection import inspect, read_samples
@@ -346,6 +348,33 @@ def test_workers_change_nothing(data: Path) -> None:
     assert (alone.signatures == together.signatures).all()
     assert alone.reasons == together.reasons
     assert inspect(alone) == inspect(together)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Reads files, and is killed at one of them."""
+
+    root: Path
+    at: int
+
+    def __call__(self, position: int) -> Path:
+        if position == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.root / f"{position}.png"
+
+
+def test_a_killed_worker_is_one_clear_error(tmp_path: Path) -> None:
+    names = [save(tmp_path / f"{place}.png", picture(place)).name for place in range(4)]
+    source = FileImages(Deadly(tmp_path, 2), torch.zeros(4, dtype=torch.int64), ("a",), names)
+    with pytest.raises(DeadWorker, match=r"killed by SIGKILL at '2.png', with 4 samples in flight .*memory may have"):
+        read_signatures(source, workers=1)
+
+
+def test_check_does_not_wait_for_matplotlib() -> None:
+    code = "import sys, tamis.recipes.check; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "tamis.recipes.check" in done.stdout.split()
+    assert "matplotlib" not in done.stdout.split()
 
 
 def test_command_line_ends_with_a_code(data: Path, tmp_path: Path) -> None:

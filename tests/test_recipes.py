@@ -86,11 +86,21 @@ def test_score_needs_a_run() -> None:
     [
         ("x/cifar.tar.gz", {}, "cifar-uniform-seed0"),
         ("x/digits", {"data_parameters": "joint", "seed": 3}, "digits-uniform-joint-seed3"),
-        ("x/.hidden", {"noise": "random", "oracle": True}, "data-uniform-oracle-seed0"),
+        ("x/d", {"out": None, "workers": 7, "processes": 2, "steps": [0.3, 0.6, 0.9]}, "d-uniform-seed0"),
     ],
 )
 def test_the_default_run_folder(data: str, changes: dict[str, Any], name: str) -> None:
     assert TrainConfig(Path(data), **changes).folder == Path("runs") / name
+
+
+def test_other_settings_have_another_run_folder() -> None:
+    """So that two runs that differ in anything that matters never meet in one."""
+    changes: list[dict[str, Any]] = [{}, {"epochs": 9}, {"lr": 0.2}, {"noise": "random"}, {"steps": [0.5]}]
+    changes += [{"noise": "random", "oracle": True}, {"exclude": Path("list")}]
+    folders = [TrainConfig(Path("x/.hidden"), **each).folder.name for each in changes]
+    assert len(set(folders)) == len(folders)
+    assert folders[1].startswith("data-uniform-seed0-")
+    assert folders[5].startswith("data-uniform-oracle-seed0-")
 
 
 def test_settings_of_data_parameters() -> None:
@@ -187,10 +197,10 @@ def test_a_run_is_held_to_its_samples(tmp_path: Path) -> None:
 
 
 def trained_with_bad_files(folder: Path, side: int, seed: int = 0, *, bad: int = 4) -> TrainConfig:
-    """Train on 30 images of each of two classes, of which the first ones of the second class cannot be read."""
+    """Train on 30 images of each of two classes, of which the first ones cannot be read."""
     if not (folder / "images").exists():
         write_images(folder / "images", ("c0", "c1"), count=30, side=side)
-    for path in sorted((folder / "images" / "c1").iterdir())[:bad]:
+    for path in sorted((folder / "images" / "c0").iterdir())[:bad]:
         path.write_bytes(b"no image")
     config = TrainConfig(
         folder / "images",
@@ -220,7 +230,7 @@ def test_scores_leave_out_what_cannot_be_read(
     config = trained_with_bad_files(tmp_path, side)
     data = load(config, config.folder)
     assert isinstance(data.train, kind)
-    bad = {f"c1/{path.name}" for path in sorted((tmp_path / "images" / "c1").iterdir())[:4]}
+    bad = {f"c0/{path.name}" for path in sorted((tmp_path / "images" / "c0").iterdir())[:4]}
     wanted: list[Any] = ["loss", "grand", "forgetting", "aum"]
     table, left_out = score(ScoreConfig([config.folder], scores=wanted, batch_size=1))
     rows = rows_of(table)
@@ -266,7 +276,7 @@ def test_runs_that_are_averaged_have_read_the_same(tmp_path: Path, monkeypatch: 
 def test_no_scores_of_too_many_images_that_cannot_be_read(tmp_path: Path) -> None:
     config = trained_with_bad_files(tmp_path, 96)
     shutil.copytree(tmp_path / "images", tmp_path / "worse")
-    for path in sorted((tmp_path / "worse" / "c0").iterdir())[:3]:
+    for path in sorted((tmp_path / "worse" / "c1").iterdir())[:3]:
         path.write_bytes(b"")
     with pytest.raises(UnreadableImage, match="images must be readable but for 6 of the train split, got 7 that are"):
         score(ScoreConfig([config.folder], data=tmp_path / "worse"))

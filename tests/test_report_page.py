@@ -6,6 +6,7 @@ import json
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,77 @@ def test_nothing_is_left_beside_the_page(tmp_path):
     before = {path.name for path in run.iterdir()}
     write_report(run)
     assert {path.name for path in run.iterdir()} == before | {"report.html"}
+
+
+def write_incidents(run: Path) -> None:
+    splits = ["train"] * 20 + ["validation"] * 5
+    bad = [{"key": f"bad/{place:02d}.png", "split": split, "reason": "cut off"} for place, split in enumerate(splits)]
+    (run / "quarantine.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in bad))
+    none = {"count": 0, "first": []}
+    train = {"added": {"count": 1200, "first": ["new/a.png", "new/b.png"]}, "removed": none, "edited": none}
+    validation = {"added": none, "removed": {"count": 1, "first": ["old/a.png"]}, "edited": none}
+    change = {"change": 1, "time": "2026-01-02T03:04:05+00:00", "train": train, "validation": validation}
+    (run / "changed.jsonl").write_text(f"{json.dumps(change)}\n")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [row | {"not_finite": 2 if row["epoch"] in (1, 3) else 0} for row in rows]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    result = json.loads((run / "result.json").read_text())
+    result["costs"]["seconds_checkpoints"] = 33.3
+    (run / "result.json").write_text(json.dumps(result))
+
+
+def words(page: str) -> str:
+    """What a person reads."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_incidents_are_told(tmp_path):
+    runs = [write_run(tmp_path / name, FAKE) for name in ("quiet", "loud")]
+    write_incidents(runs[1])
+    text = words(write_report(runs).read_text(encoding="utf-8"))
+    assert "4 losses were not finite, in epochs 2, 4:" in text
+    assert "could not be read and were left out: 25 ( 20 of train, 5 of validation )" in text
+    for place in range(25):
+        assert (f"bad/{place:02d}.png train cut off" in text) == (place < 20)
+    assert "The first 20; quarantine.jsonl in the run folder has all of them." in text
+    assert "1 2026-01-02 03:04 UTC train 1,200 new/a.png, new/b.png, ... 0 0" in text
+    assert "1 2026-01-02 03:04 UTC validation 0 1 old/a.png 0" in text
+    assert "Incidents loud 4 losses" in text
+    told = "losses that were not finite: 4; images that could not be read: 25; accepted changes of the data: 1"
+    assert f"loud: {told} ( more )" in text
+    assert "Evaluation Checkpoints Total" in text
+    assert re.search(r"\d s \u2013 \d", text)
+    assert " 33.3 s " in text
+
+
+def test_a_run_without_incidents_says_nothing_of_them(tmp_path):
+    run = write_run(tmp_path / "run", FAKE)
+    before = words(write_report(run).read_text(encoding="utf-8"))
+    assert "Incidents" not in before
+    assert "Checkpoints" not in before
+    (run / "quarantine.jsonl").touch()
+    assert words(write_report(run).read_text(encoding="utf-8")) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", "[]", "7", "{}", '{"key": "a"}', "\udcff", "[" * 100_000),
+        '{"change": Infinity, "time": "", "train": {}, "validation": {}}',
+        '{"change": 1, "time": 1, "train": {"added": {"count": 1e999, "first": []}, "removed": 1, "edited": 1}}',
+        '{"change": 1, "train": 7}',
+    ],
+)
+def test_damaged_lines_of_incidents_are_named(tmp_path, line):
+    run = write_run(tmp_path / "run", FAKE)
+    write_incidents(run)
+    for name in ("quarantine.jsonl", "changed.jsonl"):
+        with (run / name).open("a", errors="surrogateescape") as file:
+            file.write(f"\n{line}\n")
+    text = words(write_report(run).read_text(encoding="utf-8"))
+    assert "line 27 of quarantine.jsonl is damaged and was left out" in text
+    assert "line 3 of changed.jsonl is damaged and was left out" in text
+    assert "left out: 25 (" in text
 
 
 ODD = {

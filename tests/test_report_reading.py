@@ -217,3 +217,13 @@ def test_the_verdict_says_what_is_not_known(tmp_path, change, words):
     text = _sentence(tmp_path, replace(SMALL, **change))
     assert words in text
     assert "nan" not in text
+
+
+def test_the_verdict_of_equal_epochs_tells_of_no_loss(tmp_path):
+    run = write_run(tmp_path / "run", replace(SMALL, kind="plain", finished=False))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [row | {"validation": {"accuracy": 1.0, "loss": 0.1}} for row in rows]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    record = read_record(run, "run")
+    assert "the best epoch was 1 with 100.0" in verdict([record], record)
+    assert "were lost" not in verdict([record], record)

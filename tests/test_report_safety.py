@@ -43,6 +43,11 @@ def page(tmp_path_factory) -> Path:
     about["environment"] |= {"device": HOSTILE[2], "commit": HOSTILE[0], "python": "\udcff"}
     about["config"] |= {name: name for name in HOSTILE}
     (run / "run.json").write_text(json.dumps(about))
+    bad = [{"key": name, "split": name, "reason": name} for name in HOSTILE]
+    (run / "quarantine.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in bad))
+    kinds = {kind: {"count": 15, "first": HOSTILE} for kind in ("added", "removed", "edited")}
+    change = {"change": 1, "time": HOSTILE[0], "train": kinds, "validation": kinds}
+    (run / "changed.jsonl").write_text(f"{json.dumps(change)}\n")
     return write_report(run, names=[HOSTILE[0]])
 
 

@@ -132,9 +132,15 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"checkpoint file {path} must be as manifest.json lists it, got an altered or missing one; "
                 "use an older checkpoint"
             )
-    tensors = load_file(folder / "state.safetensors")
-    state = unflatten(json.loads((folder / "state.json").read_text("utf-8")), tensors)
-    return load_file(folder / "model.safetensors"), state
+    try:
+        tensors = load_file(folder / "state.safetensors")
+        state = unflatten(json.loads((folder / "state.json").read_text("utf-8")), tensors)
+        return load_file(folder / "model.safetensors"), state
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        # As it was written, but not by us.
+        raise DamagedCheckpoint(
+            f"checkpoint {folder} must hold what tamis writes, got {type(error).__name__}: {error}; use an older one"
+        ) from error
 
 
 def _manifest(path: Path) -> dict[str, str]:
@@ -143,7 +149,7 @@ def _manifest(path: Path) -> dict[str, str]:
         manifest = json.loads(path.read_text("utf-8"))
         sound = manifest.pop("sha256") == _sha256_of(manifest)
         number, made, hashes = manifest["format"], manifest["tamis"], manifest["files"]
-    except (FileNotFoundError, ValueError, KeyError, AttributeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound, number, made, hashes = False, FORMAT, "", {}
     if sound and number > FORMAT:
         raise NewerCheckpoint(

@@ -27,7 +27,7 @@ def replace_file(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name beside it, flush it, and rename it over the old one."""
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -84,7 +84,13 @@ class Run:
     def _open(self, description: dict[str, Any], free: Collection[str]) -> None:
         self.resumed = self._resumable()
         if self.resumed:
-            before = json.loads(self._about.read_text("utf-8"))["config"]
+            try:
+                before = dict(json.loads(self._about.read_text("utf-8"))["config"])
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise FileExistsError(
+                    f"run.json must be as tamis wrote it, got {type(error).__name__} in {str(self._about)!r}; take it "
+                    "from a backup, or choose another --out"
+                ) from error
             _same_config(self.folder, before, description["config"], free)
         else:
             shutil.rmtree(self.folder / "ledger", ignore_errors=True)

@@ -104,7 +104,14 @@ class DataParameters(nn.Module):
 
         Returns:
             float32 (b, k).
+
+        Raises:
+            ValueError: not one class or position for each of the b samples.
         """
+        for name, rows in (("label", self.log_sigma_class), ("index", self.log_sigma_instance)):
+            given = label if name == "label" else index
+            if rows is not None and given.shape != logits.shape[:1]:
+                raise ValueError(f"{name} must name a row for each of {len(logits)} samples, got {tuple(given.shape)}")
         inverse = self._log_sigma(label, index).to(logits.device).neg().exp()
         return logits.float() * inverse.unsqueeze(1)
 

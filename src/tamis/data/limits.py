@@ -4,12 +4,12 @@ from pathlib import Path
 
 LIMIT = 4 << 30  # bytes of images held in memory
 # Images hardly compress; uncompressed ones (BMP, idx) do by 5 to 10. A bomb does by a thousand and more.
-FREE, RATIO = 64 << 20, 20
+FREE, RATIO = 32 << 20, 20
 MOST_CLASSES = 1 << 20
 
 
 def allowance(*paths: Path) -> int:
-    """The most bytes that compressed files may unpack to: 20 times their size, and 64 MiB anyway."""
+    """The most bytes that compressed files may unpack to: 20 times their size, and 32 MiB anyway."""
     return max(FREE, RATIO * sum(path.stat().st_size for path in paths))
 
 

@@ -91,7 +91,7 @@ def _affordable(opened: pq.ParquetFile, columns: list[str], file: Path) -> Itera
     # Of whole groups of rows, not of their columns: to ask for a damaged one ends the process (pyarrow 26).
     largest = max((about.row_group(place).total_byte_size for place in range(about.num_row_groups)), default=0)
     # A dictionary may hold one value, and every row be that value: so few rows that this stays small.
-    rows = max(1, min(_ROWS, FREE // 8 // max(largest, 1)))
+    rows = max(1, min(_ROWS, FREE // 4 // max(largest, 1)))
     for batch in opened.iter_batches(rows, columns=columns) if largest <= most else ():
         left -= batch.nbytes + _ROW * len(batch)
         if left < 0:

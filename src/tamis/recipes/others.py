@@ -87,7 +87,7 @@ def _start(count: int, words: Sequence[str]) -> list[subprocess.Popen[bytes]]:
         # In a session of its own: Ctrl-C on the terminal is for rank 0, which tells the others.
         children.append(
             subprocess.Popen(  # noqa: S603 - this very command, as a list
-                [sys.executable, "-m", "tamis", *words],
+                [sys.executable, "-P", "-m", "tamis", *words],  # -P: not from the working directory
                 env=os.environ | own,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

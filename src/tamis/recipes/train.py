@@ -147,7 +147,7 @@ def train_on(
         torch.set_num_threads(config.threads)
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
     data = on_device(data, settings.resolved_device())
-    model = model_of(config, data.train)
+    model = model_of(config, data.train.select(data.there[:1]))
     run = _opened(config, data, describe(config, data, settings, method, temperature))
     if lines:
         console.print(_intent(config, data, model, settings, method, temperature, run))

@@ -21,12 +21,12 @@ def points(value: float) -> str:
 
 
 def within_chance(one: float, other: float, count: int) -> bool:
-    """Whether two accuracies over `count` images differ by less than two standard errors of a difference.
+    """Whether two accuracies over `count` images differ by at most two standard errors of a difference.
 
     The images are the same for both, so this errs towards saying that nothing can be told.
     """
     variance = (one * (1 - one) + other * (1 - other)) / max(count, 1)
-    return abs(one - other) < 2 * math.sqrt(variance)
+    return abs(one - other) <= 2 * math.sqrt(variance)
 
 
 def verdict(records: Sequence[Record], focus: Record) -> str:
