@@ -349,7 +349,7 @@ def test_the_first_line_comes_at_once_and_a_signal_ends_a_real_process(here: Pat
         assert process.stdout is not None
         assert process.stdout.readline().startswith("tamis train: plain -> runs/plain-uniform-seed0-")
         assert time.perf_counter() - started < 2
-        while "epoch" not in process.stdout.readline():
+        while not process.stdout.readline().startswith("epoch "):
             pass
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
