@@ -37,7 +37,7 @@ check: .venv/.locked  ## format, lint, types, import directions, docs
 	$(RUN) python benchmarks/tables.py --check
 
 faults: .venv/.locked  ## run every fault test and write what was seen into docs/faults.md
-	$(RUN) pytest -m fault --faults docs/faults.md
+	$(RUN) pytest tests -m fault --faults docs/faults.md
 
 soak: .venv/.locked  ## 100 kills where the tests have 20, and five minutes of broken input
 	$(RUN) pytest tests/test_kills.py --kills 100 --faults docs/faults.md

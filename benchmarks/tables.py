@@ -234,7 +234,37 @@ def demo() -> str:
     return "```\n" + (ROOT / "benchmarks" / "results" / "demo.txt").read_text() + "```\n"
 
 
+def checkpoints() -> str:
+    found = read("checkpoints")
+    if not found:
+        return "No measurements yet.\n"
+    names = {None: "by default", 0.0: "after every step"}
+    lines = [
+        [names[row["every"]], f"{row['steps']:,}", f"{row['seconds']:.0f}", f"{100 * row['share']:.1f}"]
+        for row in found
+        if row["kind"] == "training"
+    ]
+    head = ["checkpoints", "steps", "seconds in all", "of them in checkpoints, %"]
+    sizes = [
+        [row["model"], f"{row['samples']:,}", f"{row['megabytes']:,}", f"{row['seconds']}", f"{row['plain_seconds']}"]
+        for row in found
+        if row["kind"] == "checkpoint"
+    ]
+    head_of_sizes = ["model", "samples", "MB", "seconds for a checkpoint", "for one plain flushed write"]
+    return table(head, lines) + "\n" + table(head_of_sizes, sizes) + "\n" + where(found)
+
+
+def faults() -> str:
+    """What docs/faults.md says in sum."""
+    text = (ROOT / "docs" / "faults.md").read_text()
+    lines = [line.split(" | ") for line in text.splitlines() if re.match(r"\| \d", line)]
+    rows, count = {line[0].strip("| ") for line in lines}, sum(int(line[-4]) for line in lines)
+    return f"{count:,} faults of {len(rows)} kinds, caused by {len(lines)} tests: all of them ended as they must.\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "checkpoints": checkpoints,
+    "faults": faults,
     "augmentation": augmentation,
     "demo": demo,
     "noise": noise,

@@ -160,7 +160,11 @@ CONFIG_MISTAKES = [
     ("a.yaml", "data: plain\nepochs: many\n", 'for [epochs] from a.yaml:2: unable to convert "many" into int.'),
     ("a.yaml", "data: plain\nflip: maybe\n", 'for [flip] from a.yaml:2: unable to convert "maybe" into bool.'),
     ("a.yaml", "data: plain\nlr: [1, 2]\n", "Invalid value for [lr] from a.yaml"),
-    ("a.yaml", "data: plain\nmethod: fast\n", 'Invalid value "fast" for [method] from a.yaml:2. Choose from: "uniform"'),
+    (
+        "a.yaml",
+        "data: plain\nmethod: fast\n",
+        'Invalid value "fast" for [method] from a.yaml:2. Choose from: "uniform"',
+    ),
     ("a.yaml", "- a\n", "config must be lines of setting: value, got a list in 'a.yaml'"),
     ("a.yaml", "", "config must be lines of setting: value, got nothing in 'a.yaml'"),
     ("a.yaml", "data: [a\n", "config must be YAML, got while parsing a flow sequence in"),

@@ -1,5 +1,6 @@
 """One optimiser step: forward, weights, backward, update, with autocast, accumulation and data parameters."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -183,7 +184,7 @@ class Stepper:
 
     def sigma_figures(self) -> dict[str, Any]:
         """Percentiles of the instance sigma and the sigma of each class, for the row of an epoch."""
-        figures: dict[str, Any] = {"sigma": None, "class_sigma": None}
+        figures: dict[str, Any] = {"sigma": None, "class_sigma": None, "sigma_at_bound": 0}
         if self.temperature is None:
             return figures
         if self.temperature.log_sigma_class is not None:
@@ -196,6 +197,8 @@ class Stepper:
                 name: some[int(share * (len(some) - 1))] for name, share in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95))
             }
             figures["sigma"] = {name: float(value) for name, value in place.items()} | {"max": float(rows.max().exp())}
+            # At an end of the range in which the default settings hold it.
+            figures["sigma_at_bound"] = int((rows.abs() >= math.log(20) - 1e-6).sum())
         return figures
 
     def state_dict(self) -> dict[str, Any]:
