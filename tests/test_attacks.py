@@ -173,7 +173,8 @@ def test_code_in_files_is_never_run(here: Path, tmp_path: Path, seen) -> None:
     for (name, _, message), answer in zip(attacks, answers, strict=True):
         assert not canary.exists(), name
         assert message in answer.err, (name, answer.err)
-        assert answer.code != 0, (name, answer)
+        # Refused; a damaged newest checkpoint is passed over, loudly.
+        assert answer.code != 0 or "going back to the one before it" in answer.err, (name, answer)
         if not name.startswith("checkpoint"):  # whoever writes hashes that fit may see a traceback
             assert answer.code == 2, (name, answer)
             assert answer.err.count("\n") == 1, (name, answer.err)

@@ -408,7 +408,8 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, command: list[str], seen: 
             process.wait(1)  # it wants to finish its step
         process.send_signal(signal.SIGINT)
         started = time.perf_counter()
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "tamis: stopped; to go on: tamis train" in told
+        process.communicate(timeout=60)
+    assert (
+        process.returncode == -signal.SIGINT
+    )  # by the system, which a call that never returns to Python cannot hold up
     seen(f"ended {time.perf_counter() - started:.1f} s after the second, in a step of 120 s")

@@ -103,6 +103,13 @@ def test_other_settings_have_another_run_folder() -> None:
     assert folders[5].startswith("data-uniform-oracle-seed0-")
 
 
+def test_several_processes_are_started_elsewhere(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
+    with pytest.raises(ValueError, match="processes must be started by the command line or torchrun, got 2 in one"):
+        train(replace(CONFIG, data=tmp_path / "images", processes=2, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_of_data_parameters() -> None:
     assert temperature_of_config(CONFIG) is None
     joint = replace(CONFIG, data_parameters="joint")

@@ -1,6 +1,5 @@
 import warnings
-from itertools import zip_longest
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import pytest
 import torch

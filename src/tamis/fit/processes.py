@@ -5,12 +5,16 @@ them the same: an index and a few numbers for each sample of the batch, whatever
 """
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+# A process may wait for as long as rank 0 judges a large validation set, or opens a large data set.
+PATIENCE = timedelta(hours=4)
 
 
 class Processes:
@@ -26,7 +30,7 @@ class Processes:
         together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
         # Words are exchanged on the CPU, so that they never wait for the work of a GPU.
-        self._words: Any = dist.new_group(backend="gloo") if together else None
+        self._words: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if together else None
 
     def distributed(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model with gradients that are averaged over the processes."""

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
-# A process may wait for as long as rank 0 judges a large validation set, or opens a large data set.
-_PATIENCE = timedelta(hours=4)
+from tamis.fit.processes import PATIENCE
+
 # What torchrun tells each of its processes.
 _RANK, _LOCAL_RANK, _WORLD_SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
 _MOMENT = 0.5  # seconds that a process may take to end after it has closed its connections
@@ -99,7 +98,7 @@ def _start(count: int, words: Sequence[str]) -> list[subprocess.Popen[bytes]]:
 
 def _join() -> None:
     if int(os.environ.get(_WORLD_SIZE, "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
 
 
 def follows() -> bool:
@@ -109,21 +108,22 @@ def follows() -> bool:
 
 def rank() -> int:
     """Of this process in the group that it has joined; 0 writes and speaks for all."""
-    return dist.get_rank() if _joined() else 0
+    return dist.get_rank() if together() else 0
 
 
 def wait_for_all() -> None:
     """Go on when all processes are here."""
-    if _joined():
+    if together():
         dist.barrier()
 
 
 def device_of_this(name: str) -> str:
     """The GPU of this process where there are several processes, else the device as it was named."""
-    if _joined() and torch.cuda.is_available() and name in ("auto", "cuda"):
+    if together() and torch.cuda.is_available() and name in ("auto", "cuda"):
         return f"cuda:{os.environ[_LOCAL_RANK]}"
     return name
 
 
-def _joined() -> bool:
+def together() -> bool:
+    """Whether this process has joined others."""
     return dist.is_available() and dist.is_initialized()

@@ -22,7 +22,7 @@ from tamis.moment import seed_of
 from tamis.recipes.config import FREE, TrainConfig
 from tamis.recipes.data import Data, excluded, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
-from tamis.recipes.others import device_of_this, rank, wait_for_all
+from tamis.recipes.others import device_of_this, rank, together, wait_for_all
 from tamis.recipes.reconcile import remember
 from tamis.recipes.stopping import stopping
 from tamis.recipes.watching import SLOW_SIGMA, TensorBoard, epoch_line, progress_bar, slow_sigma
@@ -143,6 +143,11 @@ def train_on(
         FileExistsError: the run folder holds something else.
     """
     console = console or Console(quiet=True)
+    if config.processes > 1 and not together():
+        raise ValueError(
+            f"processes must be started by the command line or torchrun, got {config.processes} in one process; "
+            "run `tamis train --processes`, or initialise a process group"
+        )
     if config.threads:
         torch.set_num_threads(config.threads)
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
