@@ -17,7 +17,7 @@ help:  ## list the targets
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.locked: $(filter .uv/bin/uv,$(UV)) uv.lock pyproject.toml
-	$(UV) sync --frozen --all-extras --quiet
+	$(UV) sync --frozen --all-extras --quiet --compile-bytecode
 	@touch $@
 
 demo: .venv/.locked  ## three trainings on digits with 40 % wrong labels, and a report
