@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import sys
 import time
@@ -14,8 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 import tamis
+from tamis.data.annotations import Inspected, inspect_annotations, write_fixed
+from tamis.data.decode import Files
+from tamis.data.folder import image_names
+from tamis.data.images import FileImages
 from tamis.data.inspection import Finding, Row, Samples, changes, empty_folders, inspect, read_samples
 from tamis.data.open import Images, open_undecoded
 from tamis.history import read_samples as read_table
@@ -33,14 +39,14 @@ def check_command(config: CheckConfig) -> int:
     """
     started = time.perf_counter()
     if config.fix is not None:
-        _hold_new(config.fix, [path for path in (config.data, config.validation) if path is not None])
+        _hold_new(config.fix, [path for path in (config.data, config.validation, config.annotations) if path])
     known = None if config.against is None else _known(config.against)
+    annotated = None if config.annotations is None else _annotated(config.annotations, config.data)
     train, validation = _open(config)
     samples = _read(train, validation, config.workers)
-    # A table may leave folders out on purpose.
-    empty = [
-        name for source in (train, validation) if source and config.data.is_dir() for name in empty_folders(source)
-    ]
+    # A table may leave folders out on purpose, and annotations name no folder.
+    by_folder = config.data.is_dir() and config.annotations is None
+    empty = [name for source in (train, validation) if source and by_folder for name in empty_folders(source)]
     findings, notes = inspect(samples, near=config.near, empty=empty), []
     if known is not None:
         found, unknown = changes(samples, *known)
@@ -49,8 +55,13 @@ def check_command(config: CheckConfig) -> int:
             notes.append(f"the run has no digest of {unknown:,} samples: of these, only another size is found")
     if samples.train == len(samples):
         notes.append("no validation split: leaks were not looked for (--validation DIR), only duplicates")
+    if annotated is not None:
+        findings += annotated.findings
+        notes += counted(annotated)
     if config.fix is not None:
         notes += _write_fixes(config.fix, findings)
+        if annotated is not None:
+            notes.append(_write_annotations(annotated, config.fix / "annotations"))
     seconds = time.perf_counter() - started
     if config.json:
         print(json.dumps(as_json(config, samples, findings, notes, seconds), indent=2))
@@ -59,7 +70,25 @@ def check_command(config: CheckConfig) -> int:
     return int(bool(findings))
 
 
+def _annotated(path: Path, data: Path) -> Inspected:
+    if not data.is_dir():
+        raise ValueError(f"data must be a folder of images where there are annotations, got {str(data)!r}; unpack it")
+    return inspect_annotations(path, images=data)
+
+
+def _unlabelled(folder: Path) -> Images:
+    """All images below a folder, as if of one class."""
+    names = sorted(image_names(folder))
+    if not names:
+        raise ValueError(f"data must hold at least one image, got none in {str(folder)!r}; give their folder")
+    keys = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
+    return FileImages(Files(folder, names), torch.zeros(len(names), dtype=torch.int64), ("image",), keys)
+
+
 def _open(config: CheckConfig) -> tuple[Images, Images | None]:
+    if config.annotations is not None:
+        validation = None if config.validation is None else _unlabelled(config.validation)
+        return _unlabelled(config.data), validation
     train = open_undecoded(config.data, "train")
     validation = open_undecoded(config.data, "validation")
     if config.validation is not None:
@@ -115,7 +144,7 @@ def _hold_new(out: Path, data: Sequence[Path]) -> None:
             raise ValueError(f"fix must be a folder outside of the data, got {str(out)!r}; choose another")
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"fix must be a folder, got the file {str(out)!r}; choose another")
-    there = [name for name in (EXCLUDE, TABLE) if (out / name).exists()]
+    there = [name for name in (EXCLUDE, TABLE, "annotations") if (out / name).exists()]
     if there:
         raise FileExistsError(
             f"fix must be a folder without {there[0]}, got {str(out)!r}, which has it; choose another"
@@ -144,6 +173,20 @@ def _write_fixes(out: Path, findings: Sequence[Finding]) -> list[str]:
     return notes
 
 
+def counted(annotated: Inspected) -> list[str]:
+    """What was read of the annotations, and a line for each rule that something broke."""
+    width = max((len(finding.kind) for finding in annotated.findings), default=0)
+    lines = [f"  {finding.kind.replace('_', ' '):{width}}  {len(finding.rows):>9,}" for finding in annotated.findings]
+    return [annotated.about(), *lines]
+
+
+def _write_annotations(annotated: Inspected, out: Path) -> str:
+    written = write_fixed(annotated, out)
+    if written is None:
+        return f"no corrected annotations were written: none for {annotated.kind}, or nothing was readable"
+    return f"wrote {written} (corrected annotations)"
+
+
 def excluded(findings: Sequence[Finding]) -> list[str]:
     """Keys of the training samples that are better left out, each once."""
     return list(dict.fromkeys(key for finding in findings for key in finding.exclude))
@@ -165,6 +208,7 @@ def as_json(
         "tamis": tamis.__version__,
         "data": str(config.data),
         "validation": None if config.validation is None else str(config.validation),
+        "annotations": None if config.annotations is None else str(config.annotations),
         "images": {"train": samples.train, "validation": len(samples) - samples.train},
         "classes": [
             {"name": name, "train": train, "validation": validation}

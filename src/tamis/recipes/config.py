@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
-from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from tamis.recipes.checks import check_ranges, check_types
 
 Score = Literal["loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum"]
 
@@ -15,63 +15,6 @@ FREE = frozenset(
     {"out", "threads", "workers", "report", "checkpoint_seconds", "on_full", "strict", "max_bad"}
     | {"accept_dataset_change", "fingerprint", "processes"}
 )
-# Whole numbers above it overflow somewhere in torch, each in another way.
-_LARGEST = (1 << 31) - 1
-_COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes")
-_SMALLEST_0 = ("crop", "threads", "workers")
-_RATES = ("lr", "instance_rate", "class_lr", "weight_decay", "instance_decay")
-_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
-    ("at least 1", lambda value: value >= 1, _COUNTS),
-    ("at least 0", lambda value: value >= 0, (*_SMALLEST_0, "weight_decay", "instance_decay", "checkpoint_seconds")),
-    ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr")),
-    ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
-    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "max_bad")),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio",)),
-    ("finite", isfinite, _RATES),
-    (f"at most {_LARGEST}", lambda value: value <= _LARGEST, (*_COUNTS, *_SMALLEST_0)),
-    ("from -2**63 to 2**63 - 1", lambda value: -(1 << 63) <= value < 1 << 63, ("seed",)),
-)
-
-
-def check_ranges(config: object) -> None:
-    """Refuse a setting outside its range; None and settings that are not there are in every range."""
-    for condition, holds, names in _RANGES:
-        for name in names:
-            value = getattr(config, name, None)
-            if value is not None and not holds(value):
-                raise ValueError(f"{name} must be {condition}, got {value!r}")
-
-
-def check_types(config: "TrainConfig | ScoreConfig | CheckConfig") -> None:
-    """Refuse a setting of another type than it is declared with: a whole number serves as a number, nothing else."""
-    hints = get_type_hints(type(config))
-    for each in fields(config):
-        value, hint = getattr(config, each.name), hints[each.name]
-        if not _is_a(value, hint):
-            raise ValueError(f"{each.name} must be {_in_words(hint)}, got {value!r}; correct it")
-
-
-def _is_a(value: object, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint) and isinstance(value, str)
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_is_a(each, get_args(hint)[0]) for each in value)
-    if get_args(hint):  # a union
-        return any(_is_a(value, each) for each in get_args(hint))
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _in_words(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    if get_origin(hint) is list:
-        return f"a list, each {_in_words(get_args(hint)[0])}"
-    if get_args(hint):
-        return " or ".join(map(_in_words, get_args(hint)))
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
-    return words.get(hint, "null")
 
 
 @dataclass(frozen=True)
@@ -328,6 +271,9 @@ class CheckConfig:
         against: a run folder: name every file whose content differs from what this run has seen.
         fix: folder to write exclude.txt (for `tamis train --exclude`) and findings.csv to; nothing is ever written
             over, nor into the data.
+        annotations: boxes or points of the images: COCO .json, a folder of YOLO .txt or VOC .xml, a .csv of image,x,y,
+            or a folder of ShanghaiTech's .mat; the data is then a folder of images, classes are not looked for, and
+            --fix writes corrected annotations to OUT/annotations.
         near: look for near duplicates too: the same picture in another size or compression.
         show: so many lines of each finding; 0 = all.
         json: print one JSON document and nothing else.
@@ -342,6 +288,7 @@ class CheckConfig:
     validation: Path | None = None
     against: Path | None = None
     fix: Path | None = None
+    annotations: Path | None = None
     near: bool = True
     show: int = 10
     json: bool = False

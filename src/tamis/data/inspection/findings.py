@@ -51,7 +51,7 @@ class Finding:
         exclude: keys of the training samples that are better left out.
     """
 
-    kind: Kind
+    kind: str
     summary: str
     fix: str
     rows: Sequence[Row]
