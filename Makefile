@@ -39,9 +39,11 @@ check: .venv/.locked  ## format, lint, types, import directions, docs
 faults: .venv/.locked  ## run every fault test and write what was seen into docs/faults.md
 	$(RUN) pytest tests -m fault --faults docs/faults.md
 
-soak: .venv/.locked  ## 100 kills where the tests have 20, and five minutes of broken input
+soak: .venv/.locked  ## 100 kills where the tests have 20, and ten minutes of broken input
 	$(RUN) pytest tests/test_kills.py --kills 100 --faults docs/faults.md
 	$(RUN) python tests/fuzz/soak.py --minutes 5
+	for reader in zip tar Parquet YAML idx; do \
+	  $(RUN) --group fuzz python tests/fuzz/atheris_readers.py $$reader -max_total_time=60 || exit 1; done
 
 results: .venv/.locked  ## write the README's tables from benchmarks/results
 	$(RUN) python benchmarks/tables.py
