@@ -173,11 +173,12 @@ def test_code_in_files_is_never_run(here: Path, tmp_path: Path, seen) -> None:
     for (name, _, message), answer in zip(attacks, answers, strict=True):
         assert not canary.exists(), name
         assert message in answer.err, (name, answer.err)
-        # Refused; a damaged newest checkpoint is passed over, loudly.
-        assert answer.code != 0 or "going back to the one before it" in answer.err, (name, answer)
-        if not name.startswith("checkpoint"):  # whoever writes hashes that fit may see a traceback
+        if name.startswith("checkpoint") and answer.code == 0:
+            # Hashes that fit: a checkpoint that is not ours is passed over, loudly, and the training begins anew.
+            assert "going back to the one before it" in answer.err, (name, answer)
+        else:
             assert answer.code == 2, (name, answer)
-            assert answer.err.count("\n") == 1, (name, answer.err)
+            assert answer.err.count("\n") == 1 or name.startswith("checkpoint"), (name, answer.err)
     seen(f"{len(attacks)} of {len(attacks)} attacks refused in one line, the canary is absent", count=len(attacks))
 
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, load
 from tamis.recipes.others import follows, others
-from tamis.recipes.score import config_of
 from tamis.recipes.suspect_list import write_suspects
 from tamis.recipes.train import load_for, settings_of, train_on
 from tamis.recipes.watching import plain_console
@@ -74,14 +73,14 @@ def report_command(runs: Sequence[Path], out: Path | None) -> None:
     """Write a page from run folders; thumbnails are taken from the data if it is still there, as it was."""
     console = plain_console()
     # The page shows the suspects of the first run that has a sigma for each sample.
-    instance = [run for run in runs if config_of(run).data_parameters in ("instance", "joint")]
+    instance = [run for run in runs if TrainConfig.read(run).data_parameters in ("instance", "joint")]
     with console.status("reading the runs"):
         page = write_report(list(runs), out, thumbnails=_thumbnails([*instance, *runs][0]))
     console.print(f"report: {page}")
 
 
 def _thumbnails(run: Path) -> Callable[[int], Image.Image] | None:
-    config = config_of(run)
+    config = TrainConfig.read(run)
     try:
         train = load(config, run).train
     except (ValueError, OSError) as error:

@@ -103,7 +103,7 @@ def _join() -> None:
 
 def follows() -> bool:
     """Whether another process writes and speaks for this one, now or after it has joined."""
-    return int(os.environ.get(_RANK, "0")) > 0
+    return int(os.environ.get(_WORLD_SIZE, "1")) > 1 and int(os.environ.get(_RANK, "0")) > 0
 
 
 def rank() -> int:

@@ -37,11 +37,6 @@ OF_HISTORY = ("forgetting", "aum")
 _NAMED = 20  # samples that were left out, in the output
 
 
-def config_of(run: Path) -> TrainConfig:
-    """The configuration that a run was trained with, see `TrainConfig.read`."""
-    return TrainConfig.read(run)
-
-
 def score_command(config: ScoreConfig) -> None:
     """Score, and say where the table lies, and what is not in it."""
     console = plain_console()

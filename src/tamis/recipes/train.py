@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -153,46 +154,46 @@ def train_on(
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
     data = on_device(data, settings.resolved_device())
     model = model_of(config, data.train.select(data.there[:1]))
-    run = _opened(config, data, describe(config, data, settings, method, temperature))
-    if lines:
-        console.print(_intent(config, data, model, settings, method, temperature, run))
-    board = TensorBoard(run.folder / "tensorboard" if rank() == 0 else None)
-    with progress_bar(name, config.epochs, console) as show, stopping() as stop:
+    # Closed also where a signal ends the training: nobody has to take the folder over.
+    with closing(_opened(config, data, describe(config, data, settings, method, temperature))) as run:
+        if lines:
+            console.print(_intent(config, data, model, settings, method, temperature, run))
+        board = TensorBoard(run.folder / "tensorboard" if rank() == 0 else None)
+        with progress_bar(name, config.epochs, console) as show, stopping() as stop:
 
-        def watch(now: Progress) -> None:
-            show(now)
-            if now.row is not None:
-                board.add(now.row)
-                if lines:
-                    console.print(epoch_line(now.row, config.epochs))
-                    if slow_sigma(now.row, config.epochs):
-                        console.print(SLOW_SIGMA)
+            def watch(now: Progress) -> None:
+                show(now)
+                if now.row is not None:
+                    board.add(now.row)
+                    if lines:
+                        console.print(epoch_line(now.row, config.epochs))
+                        if slow_sigma(now.row, config.epochs):
+                            console.print(SLOW_SIGMA)
 
-        try:
-            fitted = fit(
-                model,
-                Classification(),
-                data.train,
-                settings=settings,
-                method=method,
-                temperature=temperature,
-                validation=data.validation,
-                run=run,
-                watch=watch,
-                stop=stop,
-                changes=None if data.known is None else data.known.changes,
-            )
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"batch_size must fit the memory of {settings.resolved_device()}, got {config.batch_size}; "
-                "take a smaller --batch-size, or cut it in pieces with --accumulate 2"
-            ) from error
-    board.close()
-    if config.calibrate and rank() == 0:
-        fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
-        run.finish(fitted.result)
-    run.close()
-    return fitted
+            try:
+                fitted = fit(
+                    model,
+                    Classification(),
+                    data.train,
+                    settings=settings,
+                    method=method,
+                    temperature=temperature,
+                    validation=data.validation,
+                    run=run,
+                    watch=watch,
+                    stop=stop,
+                    changes=None if data.known is None else data.known.changes,
+                )
+            except torch.OutOfMemoryError as error:
+                raise ValueError(
+                    f"batch_size must fit the memory of {settings.resolved_device()}, got {config.batch_size}; "
+                    "take a smaller --batch-size, or cut it in pieces with --accumulate 2"
+                ) from error
+        board.close()
+        if config.calibrate and rank() == 0:
+            fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
+            run.finish(fitted.result)
+        return fitted
 
 
 def _opened(config: TrainConfig, data: Data, about: dict[str, Any]) -> Run:
