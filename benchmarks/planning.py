@@ -17,7 +17,7 @@ import torch
 from record import append
 from tamis.ledger import Ledger
 from tamis.paces import Polynomial
-from tamis.rules import Easiest, InfoBatch, Prune, RandomSubset, Rule, Uniform, chain
+from tamis.rules import Clip, Easiest, InfoBatch, Prune, RandomSubset, Rule, Uniform, chain
 from tamis.sampler import PlannedSampler
 
 RULES: dict[str, Rule] = {
@@ -26,6 +26,8 @@ RULES: dict[str, Rule] = {
     "infobatch": InfoBatch(),
     "easiest": Easiest(Polynomial()),
     "easiest -> prune": chain(Easiest(Polynomial()), Prune(0.05)),
+    "clip": Clip(),
+    "clip, random order": Clip(order="random"),
 }
 
 

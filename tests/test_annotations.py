@@ -14,7 +14,7 @@ from PIL import Image
 
 from tamis.data.annotations import annotation_findings, inspect_annotations, upright_size, write_fixed
 from tamis.recipes.check import check_command
-from tamis.recipes.config import CheckConfig
+from tamis.recipes.command_config import CheckConfig
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CLEAN = "0 0.5 0.5 0.25 0.25\n"
@@ -456,13 +456,19 @@ def test_mat(tmp_path: Path, name: str, seen: Callable[..., None]) -> None:
     seen("named with file and point")
 
 
-@pytest.mark.parametrize("body", [bytes(20 << 20), b"\x0e\0\0\0\x10\0\0\0" * 5000])
-def test_mat_bombs(tmp_path: Path, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (bytes(20 << 20), "a MATLAB file that unpacks to more than points need"),
+        (b"\x0e\0\0\0\x10\0\0\0" * 5000, "a damaged MATLAB file: type 14 for numbers"),
+    ],
+)
+def test_mat_bombs(tmp_path: Path, body: bytes, reason: str) -> None:
     pictures(tmp_path / "images", "IMG_1.png")
     packed = zlib.compress(body)
     (tmp_path / "GT_IMG_1.mat").write_bytes(BIG[:132] + struct.pack("<I", len(packed)) + packed)
     [(_, _, detail)] = told(tmp_path, images=tmp_path)
-    assert detail == "a MATLAB file that unpacks to more than points need"
+    assert detail == reason
 
 
 def test_empty_mat_is_background(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from tamis.data.inspection.signatures import read_signatures
 from tamis.data.open import open_undecoded
 from tamis.history import write_samples
 from tamis.recipes.check import check_command
-from tamis.recipes.config import CheckConfig, TrainConfig
+from tamis.recipes.command_config import CheckConfig
+from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, excluded
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

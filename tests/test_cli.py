@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from tamis import cli
-from tamis.recipes.config import ScoreConfig, TrainConfig
+from tamis.recipes.command_config import ScoreConfig
+from tamis.recipes.config import TrainConfig
 
 ODD = ("a b;$(touch x)", "=cmd()", "-rf", "<b>ü [red]x[/red]")
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tamis import cli
-from tamis.recipes.config import ScoreConfig, TrainConfig
+from tamis.recipes.command_config import ScoreConfig
+from tamis.recipes.config import TrainConfig
 from tamis.recipes.settings_file import LIMIT, read_settings
 
 

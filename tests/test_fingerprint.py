@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tamis.data import FileImages, Images, MemoryImages
+from tamis.data import CountedImages, FileImages, Images, MemoryImages
 from tamis.data.decode import Blobs, Files
 from tamis.data.fingerprint import SCHEMA, fingerprint, same
 
@@ -51,6 +51,7 @@ def test_files(files: FileImages) -> None:
         "digest": [digest(b"\3" * 100), digest(b"\1" * 100)],
         "size": [100, 100],
         "mtime_ns": [LONG_AGO] * 2,
+        "annotation": [None] * 2,
     }
 
 
@@ -58,7 +59,7 @@ def test_what_is_in_memory_has_no_date() -> None:
     blobs = [bytes([place]) * (7 + place) for place in range(5)]
     table = fingerprint(named(Blobs(blobs)), "stat")
     expected = {"digest": [digest(blob) for blob in blobs], "size": [7, 8, 9, 10, 11], "mtime_ns": [None] * 5}
-    assert table.to_pydict() == expected
+    assert table.to_pydict() == expected | {"annotation": [None] * 5}
     pixels = torch.arange(5 * 3 * 4 * 4, dtype=torch.uint8).view(5, 3, 4, 4)
     images = MemoryImages(pixels, torch.zeros(5, dtype=torch.int64), ("a",), list("abcde"))
     table = fingerprint(images, "stat")
@@ -124,6 +125,33 @@ def test_a_file_that_is_not_there(files: FileImages, tmp_path: Path) -> None:
     assert same(known, again)[0].all()
     write(tmp_path / "3", b"back")
     assert same(known, fingerprint(files, known=known))[0].tolist() == [True, True, True, False, True]
+
+
+def test_points_are_content(tmp_path: Path) -> None:
+    points = [np.array([(4.0, 2.0), (1.0, 2.0), (3.0, 1.0)]), np.empty((0, 2)), np.array([(1.0, 1.0)])]
+    for place in range(3):
+        write(tmp_path / str(place), b"x")
+
+    def printed(points: list[np.ndarray]) -> pa.Table:
+        labels = torch.tensor([len(each) for each in points])
+        files, sizes = Files(tmp_path, list("012")), np.full((3, 2), 9)
+        return fingerprint(CountedImages(files, points, sizes, labels, list("abc")))
+
+    table = printed(points)
+    ordered = np.array([(3.0, 1.0), (1.0, 2.0), (4.0, 2.0)])  # from top to bottom
+    assert table["annotation"].to_pylist() == [digest(ordered.tobytes()), digest(b""), digest(points[2].tobytes())]
+    assert table["digest"].to_pylist() == [digest(b"x")] * 3
+    assert same(table, printed([points[0][[2, 0, 1]], *points[1:]]))[0].tolist() == [True] * 3
+    moved = printed([points[0] + [(0, 1e-9)] * 3, *points[1:]])
+    assert [each.tolist() for each in same(table, moved)] == [[False, True, True], [False] * 3]
+    assert same(table, printed([points[0], points[2], points[1]]))[0].tolist() == [True, False, False]
+    # Before points were known: any is a change, whatever the file says.
+    older = table.set_column(3, "annotation", pa.nulls(3, pa.binary(16)))
+    assert [each.tolist() for each in same(older, table)] == [[False] * 3] * 2
+    # Where the date decides, a moved point is not put down to it.
+    undecided = table.set_column(0, "digest", pa.nulls(3, pa.binary(16)))
+    later = moved.set_column(2, "mtime_ns", pa.array([LONG_AGO + 1] * 3))
+    assert [each.tolist() for each in same(undecided, later)] == [[False] * 3, [False, True, True]]
 
 
 def test_what_is_refused(files: FileImages) -> None:

@@ -15,7 +15,7 @@ FLOORS = [
     {"report", "fit", "tasks", "data", "models"},
     {"run", "sampler", "methods"},
     {"temperature", "history", "checkpoint", "rules", "scores"},
-    {"ledger", "paces", "thresholds"},
+    {"ledger", "paces", "thresholds", "buckets"},
     {"moment", "batch", "files", "lock"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

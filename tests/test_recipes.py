@@ -23,7 +23,8 @@ from tamis.fit.settings import device_of
 from tamis.history import write_samples
 from tamis.methods import PRESETS
 from tamis.moment import Moment
-from tamis.recipes.config import ScoreConfig, TrainConfig
+from tamis.recipes.command_config import ScoreConfig
+from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, excluded, hold_to_samples, load, open_like
 from tamis.recipes.demo import demo_command
 from tamis.recipes.explain import told

@@ -14,7 +14,7 @@ from PIL import Image
 
 from run_folders import Fake, write_run
 from tamis.report import write_report
-from tamis.report.tables import ROWS, ROWS_BYTES, script_json
+from tamis.report.sample_table import ROWS, ROWS_BYTES, script_json
 from tamis.report.thumbnails import thumbnail_uri
 
 FAKE = Fake(n=400, epochs=5, hidden=0.2)

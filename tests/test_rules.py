@@ -12,10 +12,11 @@ from torch import Tensor
 import reference
 from tamis.methods import METHODS
 from tamis.moment import Moment
-from tamis.paces import Polynomial
+from tamis.paces import Exponential, Geometric, Polynomial, Ramp, Step
 from tamis.rules import (
     Balanced,
     Chain,
+    Clip,
     DropEasy,
     DropHard,
     Easiest,
@@ -27,6 +28,7 @@ from tamis.rules import (
     Rule,
     SelfPaced,
     Uniform,
+    Within,
     chain,
     reasons,
 )
@@ -72,11 +74,29 @@ CASES: dict[str, Case] = {
     "Balanced hardest": Case(lambda n: Balanced(Prune(0.6), labels(n), floor=1.0, readmit="hardest")),
     "Balanced random": Case(lambda n: Balanced(RandomSubset(0.2), labels(n), floor=1.0), looks_at_scores=False),
     "Balanced InfoBatch": Case(lambda n: Balanced(InfoBatch(), labels(n), floor=0.9)),
+    "Clip": Case(lambda n: Clip()),
+    "Clip algorithm1": Case(lambda n: Clip(GROWING, 0.3, "algorithm1")),
+    "Clip compounding": Case(lambda n: Clip(GROWING, 0.3, "compounding")),
+    "Clip hard": Case(lambda n: Clip(GROWING, 0.3, order="hard")),
+    "Clip hard algorithm1": Case(lambda n: Clip(GROWING, 0.3, "algorithm1", "hard")),
+    "Clip random": Case(lambda n: Clip(GROWING, 0.3, order="random"), looks_at_scores=False),
+    "Clip random algorithm1": Case(lambda n: Clip(GROWING, 0.3, "algorithm1", "random"), looks_at_scores=False),
+    "Clip random compounding": Case(lambda n: Clip(GROWING, 0.3, "compounding", "random"), looks_at_scores=False),
+    "Clip by batch": Case(lambda n: Clip(Geometric(), Ramp(0.0, 0.5, "falling"), unit="batch")),
+    "Clip paced alone": Case(lambda n: Clip(Step(), 0.0)),
+    "Clip pruning alone": Case(lambda n: Clip(1.0, Ramp(0.0, 0.9))),
+    "Within": Case(lambda n: Within(Clip(Exponential()), labels(n))),
+    "Within random": Case(lambda n: Within(RandomSubset(0.4), labels(n)), looks_at_scores=False),
+    "Within chain": Case(lambda n: Within(chain(Clip(), InfoBatch()), labels(n))),
+    "Balanced Clip": Case(lambda n: Balanced(Clip(unit="batch"), labels(n), floor=0.9)),
+    "Prune by a ramp": Case(lambda n: Prune(Ramp(0.0, 0.5))),
     "Chain": Case(lambda n: chain(Easiest(GROWING), Prune(0.1), InfoBatch())),
     "Chain soft": Case(lambda n: chain(SelfPaced(kind="linear"), InfoBatch(), Hardest(0.5))),
     "Chain random": Case(lambda n: chain(RandomSubset(0.5), Balanced(Easiest(0.5), labels(n))), looks_at_scores=False),
 }
-CASES |= {f"method {name}": Case(lambda n, make=make: make().rule, name != "random") for name, make in METHODS.items()}
+CASES |= {
+    f"method {name}": Case(lambda n, make=make: make().rule, "random" not in name) for name, make in METHODS.items()
+}
 
 SCORE = st.one_of(st.sampled_from([math.nan, 0.0, 0.5, 1.0]), st.floats(0, 100, width=32))
 WEIGHT = st.sampled_from([0.0, 1.0, 1.0, 1.0, 0.25, 2.0])
@@ -115,7 +135,7 @@ def test_no_rule_class_is_left_out():
     import tamis.rules
 
     def classes(rule):
-        inner = rule.rules if isinstance(rule, Chain) else [rule.rule] if isinstance(rule, Balanced) else []
+        inner = rule.rules if isinstance(rule, Chain) else [rule.rule] if isinstance(rule, Balanced | Within) else []
         return {type(rule)}.union(*map(classes, inner))
 
     tested = set().union(*(classes(case.make(5)) for case in CASES.values()))
@@ -124,7 +144,7 @@ def test_no_rule_class_is_left_out():
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(situation=situations())
 def test_laws(case, situation):
     weight, score, moment = situation
@@ -148,7 +168,7 @@ def test_laws(case, situation):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(n=st.integers(1, 40), ties=st.booleans(), epochs=st.integers(1, 12), data=st.data())
 def test_count_is_what_the_rule_leaves(case, n, ties, epochs, data):
     moment = Moment(data.draw(st.integers(0, epochs - 1)), epochs, seed=n)
@@ -170,6 +190,8 @@ def test_count_is_what_the_rule_leaves(case, n, ties, epochs, data):
         SelfPaced(),
         RandomSubset(0.5),
         chain(Easiest(0.5), Prune(0.1)),
+        Clip(reading="compounding"),
+        Within(Clip(), labels(100)),
     ],
 )
 def test_these_counts_are_known_in_advance(rule):

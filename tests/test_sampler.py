@@ -1,5 +1,6 @@
 import warnings
 from itertools import pairwise, zip_longest
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tamis.checkpoint import load_checkpoint, save_checkpoint
 from tamis.ledger import Ledger
 from tamis.moment import Moment
 from tamis.paces import Polynomial
-from tamis.rules import DropEasy, Easiest, InfoBatch, Prune, RandomSubset, Rule, Uniform, chain
+from tamis.rules import Clip, DropEasy, Easiest, InfoBatch, Prune, RandomSubset, Rule, Uniform, chain
 from tamis.sampler import PlannedBatchSampler, PlannedSampler, shuffled
 
 
@@ -426,3 +427,132 @@ def test_edges_of_batches_cover_without_gaps():
     edges = [len(batch) for batch in sampler(n=10).batches(4)]
     assert sum(edges) == 10
     assert all(abs(one - other) <= 1 for one, other in pairwise(edges))
+
+
+# ----- groups: batches of one kind of sample --------------------------------------------------------------------
+
+
+def grouped(n: int = 53, kinds: int = 4, rule: Rule | None = None, **options) -> PlannedSampler:
+    groups = torch.randint(kinds, (n,), generator=torch.Generator().manual_seed(kinds)) * 1000 - 7
+    return sampler(rule, n, groups=groups, **options)
+
+
+def grouped_after(steps: int) -> dict[str, Any]:
+    return grouped().state_after(steps, 6)
+
+
+def lists(batches) -> list[list[int]]:
+    return [batch.tolist() for batch in batches]
+
+
+@given(st.integers(1, 80), st.integers(1, 9), st.integers(1, 20), st.integers(0, 5), st.sampled_from(RULES))
+def test_batches_are_of_one_group_and_even(n, kinds, batch_size, epoch, rule):
+    source = grouped(n, kinds, rule, seed=n)
+    source.set_epoch(epoch)
+    assert source.groups is not None
+    order = source.order.tolist()
+    group = dict(enumerate(source.groups.tolist()))
+    batches = lists(source.batches(batch_size))
+    assert len(batches) == source.steps(batch_size) == source.steps_done(batch_size)
+    for each in set(group.values()):
+        mine = [index for index in order if group[index] == each]
+        parts = [batch for batch in batches if group[batch[0]] == each]
+        assert [index for part in parts for index in part] == mine  # all of them, in the order of the epoch
+        sizes = [len(part) for part in parts]
+        assert len(sizes) == -(-len(mine) // batch_size)
+        assert not sizes or max(sizes) - min(sizes) <= 1
+    ends = [order.index(batch[-1]) for batch in batches]
+    assert ends == sorted(ends)  # a batch comes when its last sample would have
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+@WITH_RULES
+def test_one_group_changes_nothing(rule, batch_size):
+    plain, same = sampler(rule), sampler(rule, groups=torch.full((53,), 5))
+    for epoch in range(3):
+        plain.set_epoch(epoch)
+        same.set_epoch(epoch)
+        assert lists(plain.batches(batch_size)) == lists(same.batches(batch_size))
+
+
+def test_groups_need_not_be_few():
+    groups = torch.arange(70_000).flip(0) * 10**12
+    source = PlannedSampler(scored(70_000), Uniform(), epochs=1, groups=groups)
+    assert lists(source.batches(32))[:5] == [[index] for index in source.order[:5].tolist()]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_groups_are_cut_alike_whatever_the_processes(world):
+    whole = lists(grouped(n=90).batches(12))
+    parts = [grouped(n=90, rank=rank, world_size=world) for rank in range(world)]
+    assert [together(step) for step in zip(*(part.batches(12) for part in parts), strict=True)] == whole
+
+
+@pytest.mark.parametrize("fetched_ahead", [False, True])
+def test_groups_go_on_where_they_stopped(fetched_ahead):
+    whole = lists(grouped().batches(6))
+    for done in range(1, len(whole)):
+        source = grouped()
+        walk = source.batches(6)
+        for _ in range(len(whole) if fetched_ahead else done):
+            next(walk)
+        other = grouped(rule=Prune(0.5))  # its own plan would be another
+        other.load_state_dict(source.state_after(done, 6))
+        other.set_epoch(0)
+        assert other.steps_done(6) == done
+        assert lists(other.batches(6)) == whole[done:]
+    finished = grouped()
+    finished.load_state_dict(grouped_after(len(whole)))
+    assert finished.steps_done(6) == len(whole)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 50])
+def test_groups_go_on_with_another_batch_size(batch_size):
+    source = grouped()
+    walk = source.batches(6)
+    seen = [index for _ in range(3) for index in next(walk).tolist()]
+    other = grouped()
+    other.load_state_dict(source.state_dict())
+    rest = lists(other.batches(batch_size))
+    assert sorted(seen + [index for batch in rest for index in batch]) == list(range(53))
+    assert source.groups is not None
+    assert all(len(batch) <= batch_size and len(set(source.groups[batch].tolist())) == 1 for batch in rest)
+
+
+def test_a_state_of_groups_through_a_checkpoint(tmp_path):
+    whole = lists(grouped().batches(6))
+    save_checkpoint(tmp_path / "c", {}, grouped_after(2))
+    other = grouped()
+    other.load_state_dict(load_checkpoint(tmp_path / "c")[1])
+    assert lists(other.batches(6)) == whole[2:]
+
+
+def test_groups_in_a_batch_sampler_epoch_after_epoch():
+    source, plain = PlannedBatchSampler(grouped(), 6), grouped()
+    for epoch in range(3):
+        source.set_epoch(epoch)
+        plain.set_epoch(epoch)
+        assert len(source) == len(list(source)) == plain.steps(6)
+        plain.set_epoch(epoch)
+        source.set_epoch(epoch)
+        assert list(source) == lists(plain.batches(6))
+
+
+def test_asking_for_the_steps_of_several_batch_sizes_changes_nothing():
+    source = grouped()
+    assert source.steps(3) > source.steps(20)
+    assert lists(source.batches(6)) == lists(grouped().batches(6))
+
+
+def test_groups_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"groups must be int64 \(53,\), got torch.int64 \(3,\); one number a sample"):
+        sampler(groups=torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="groups must come with whole batches, got single indices; use PlannedBatch"):
+        list(grouped())
+    with pytest.raises(ValueError, match=r"groups must come with a pace by epoch, got Clip.*; take unit epoch"):
+        grouped(rule=Clip(unit="batch"))
+    with pytest.raises(ValueError, match="groups must be None for total_steps"):
+        grouped().total_steps(6)
+    groups = torch.tensor([0, 0, 0, 0, 1])
+    with pytest.raises(ValueError, match="a batch must have a sample for each of the 2 processes, got 1 in the small"):
+        list(sampler(n=5, groups=groups, rank=0, world_size=2).batches(4))

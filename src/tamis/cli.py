@@ -1,4 +1,4 @@
-"""The command line: tamis train | score | check | report | explain | demo."""
+"""The command line: tamis train | score | predict | check | convert | report | explain | demo."""
 
 import os
 import shlex
@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 import tamis
-from tamis.recipes.config import CheckConfig, ScoreConfig, TrainConfig
+from tamis.recipes.command_config import CheckConfig, PredictConfig, ScoreConfig
+from tamis.recipes.config import TrainConfig
 from tamis.recipes.settings_file import SettingsFile, read_settings
 from tamis.recipes.sources import Sources
 
@@ -28,7 +29,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False  # not inherited
-COMMANDS = ("train", "score", "check", "report", "explain", "demo")
+COMMANDS = ("train", "score", "predict", "check", "convert", "report", "explain", "demo")
 # What a user can get wrong ends with one line and this code; anything else shows its traceback.
 BAD_INPUT = 2
 STOPPED = 128  # and the number of the signal
@@ -39,7 +40,7 @@ STOPPED = 128  # and the number of the signal
 
 @app.command
 def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
-    """Train an image classifier, and find the labels that look wrong.
+    """Train an image classifier and find the labels that look wrong, or train a counter of heads, cells, cars.
 
     The same command again goes on where it was stopped. Ends with the path of a report.
     """
@@ -51,14 +52,29 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
 
 @app.command
-def score(config: Annotated[ScoreConfig, Parameter(name="*")]) -> None:
-    """Score the samples of a data set with trained runs: loss, margin, entropy, EL2N, GraNd, forgetting, AUM."""
-    print(f"tamis score: {', '.join(map(str, config.runs))}", flush=True)
+def score(config: Annotated[ScoreConfig | None, Parameter(name="*")] = None) -> None:
+    """Score the samples of a data set with trained runs, or with any model and its weights.
+
+    Loss, margin, entropy, EL2N, GraNd, forgetting, AUM; for counting the loss of an image, per pixel, or per head.
+    """
+    config = config or ScoreConfig()  # refused, in words of its own
+    print(f"tamis score: {', '.join(map(str, config.runs)) or config.model}", flush=True)
     from tamis.recipes.score import score_command
 
     for run in config.runs:
         _search_here(TrainConfig.read(run).model)
+    _search_here(config.model or "")
     score_command(config)
+
+
+@app.command
+def predict(config: Annotated[PredictConfig, Parameter(name="*")]) -> None:
+    """Count what is on images, with a picture of where, or classify them, with a trained run."""
+    print(f"tamis predict: {config.run}", flush=True)
+    from tamis.recipes.predict import predict_command
+
+    _search_here(TrainConfig.read(config.run).model)
+    predict_command(config)
 
 
 @app.command
@@ -71,6 +87,36 @@ def check(config: Annotated[CheckConfig, Parameter(name="*")]) -> None:
     from tamis.recipes.check import check_command
 
     sys.exit(check_command(config))
+
+
+@app.command
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    annotations: Path | None = None,
+    at: Literal["centre", "head"] = "centre",
+    every: int = 1,
+) -> None:
+    """Write images with points or boxes, or a video with its boxes, as images and a points.csv in a new folder.
+
+    Parameters
+    ----------
+    source
+        Any layout that counting reads (docs/counting.md), or a video, or a folder of one with gt.txt.
+    out
+        The new folder; nothing is ever written into the source.
+    annotations
+        Points or boxes, where they are not found beside the images.
+    at
+        Where a box is counted: at its centre, or at the head, in the middle of its upper part.
+    every
+        Take every so many-th image or frame.
+    """
+    print(f"tamis convert: {source} -> {out}", flush=True)
+    from tamis.recipes.convert import convert_command
+
+    convert_command(source, out, annotations=annotations, at=at, every=every)
 
 
 @app.command
@@ -108,12 +154,12 @@ def explain(run: Path, sample: Annotated[str, Parameter(allow_leading_hyphen=Tru
 
 @app.command
 def demo(out: Path = Path("tamis-demo"), *, threads: int = 1, seed: int = 0) -> None:
-    """Train on handwritten digits with 40 % wrong labels in three ways; takes about a minute on two cores.
+    """Train on digits with 40 % wrong labels in three ways, and a counter in two; takes two minutes on two cores.
 
     Parameters
     ----------
     out
-        Folder for the three runs and the report.
+        Folder for the runs and the reports.
     threads
         Threads of torch (images this small gain nothing from more); 0 = its own choice.
     seed

@@ -121,7 +121,7 @@ def write_samples(
         keys: of the n samples.
         labels: int64 (n,), trained on.
         clean: int64 (n,), the true ones where labels were made wrong.
-        extra: more columns of n rows: digest, size, mtime_ns, gone, since (see `read_samples`).
+        extra: more columns of n rows: digest, size, mtime_ns, annotation, gone, since (see `read_samples`).
         name: of the file.
         about: what else is to be known of the samples as a whole; any JSON.
     """
@@ -143,8 +143,9 @@ def read_samples(folder: Path, name: str = "samples.parquet") -> tuple[pa.Table,
 
     Returns:
         The table; columns that an earlier version did not write are added with what they mean by default. Beside those
-        of `write_samples`: digest, size, mtime_ns as of `tamis.data.fingerprint` (null); gone, the sample is no longer
-        in the data (false); since, the accepted change of the data from which on its scores count (0, the start).
+        of `write_samples`: digest, size, mtime_ns, annotation as of `tamis.data.fingerprint` (null); gone, the sample
+        is no longer in the data (false); since, the accepted change of the data from which on its scores count (0, the
+        start).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -154,21 +155,31 @@ def read_samples(folder: Path, name: str = "samples.parquet") -> tuple[pa.Table,
         raise FileNotFoundError(f"ledger must have {name}, got none in {str(folder)!r}; give the folder of a run")
     table = pq.read_table(path)
     defaults = {"digest": (None, pa.binary(16)), "size": (None, pa.int64()), "mtime_ns": (None, pa.int64())}
-    defaults |= {"gone": (False, pa.bool_()), "since": (0, pa.int32())}
+    defaults |= {"annotation": (None, pa.binary(16)), "gone": (False, pa.bool_()), "since": (0, pa.int32())}
     for column, (value, kind) in defaults.items():
         if column not in table.column_names:
             table = table.append_column(column, pa.array([value] * len(table), kind))
+    table = table.select([name for name in table.column_names if name not in defaults] + list(defaults))
     return table, json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
 
 
-def write_decisions(folder: Path, epoch: int, hidden_by: Tensor, rules: Sequence[str]) -> None:
-    """Write `decisions-EEEEE.parquet`: which samples an epoch hides, and the rule that hid each.
+def write_decisions(
+    folder: Path,
+    epoch: int,
+    hidden_by: Tensor,
+    rules: Sequence[str],
+    rank: Tensor | None = None,
+    of: Tensor | None = None,
+) -> None:
+    """Write `decisions-EEEEE.parquet`: which samples an epoch hides, the rule that hid each, and its place by score.
 
     Args:
         folder: the ledger's folder.
         epoch: the epoch, from 0.
         hidden_by: int8 (n,), -1 or a position in `rules`.
         rules: texts of the rules.
+        rank: int32 (n,), 1 for the lowest of the `of` scores that the rule saw; 0 = not scored. See `rules.ranks`.
+        of: int32 (n,).
     """
     index = (hidden_by >= 0).nonzero().flatten()
     reason = pa.DictionaryArray.from_arrays(pa.array(hidden_by[index].numpy()), pa.array(list(rules), pa.string()))
@@ -177,8 +188,17 @@ def write_decisions(folder: Path, epoch: int, hidden_by: Tensor, rules: Sequence
         "epoch": pa.array([epoch] * len(index), pa.int32()),
         "weight": pa.array([0.0] * len(index), pa.float32()),
         "reason": reason,
+        "rank": _places(rank, index),
+        "of": _places(of, index),
     }
     write_table(folder / f"decisions-{epoch:05d}.parquet", pa.table(columns))
+
+
+def _places(place: Tensor | None, index: Tensor) -> pa.Array:
+    """The places of some samples; null where there is none."""
+    if place is None:
+        return pa.nulls(len(index), pa.int32())
+    return pa.array(place[index].numpy(), mask=(place[index] == 0).numpy())
 
 
 def write_scores(folder: Path, score: Tensor, seen: Tensor) -> None:

@@ -3,9 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from tamis.rules import DropHard, InfoBatch, RandomSubset, Rule, SelfPaced, Uniform
+from torch import Tensor
+
+from tamis.paces import Pace, Polynomial
+from tamis.rules import Clip, DropHard, InfoBatch, RandomSubset, Rule, SelfPaced, Uniform, Within
 from tamis.temperature import DataParameters, LazySGD
 
 
@@ -29,15 +33,25 @@ class Method:
 
     Attributes:
         rule: what is shown, and with which weight.
-        score: what the ledger records of each visit: the "loss", or the "log_sigma" of the sample.
+        score: what the ledger records of each visit: the "loss", or the "log_sigma" of the sample; nothing where the
+            scores are "given" before the training.
         learn_until: progress at which data parameters stop being learned and used; 1 = never.
         instance_rate: default rate of instance parameters as a function of the number of epochs.
+        refresh: all samples are scored anew by the model every so many epochs; 0 = never.
+
+    Raises:
+        ValueError: refresh < 0.
     """
 
     rule: Rule = Uniform()
-    score: Literal["loss", "log_sigma"] = "loss"
+    score: Literal["loss", "log_sigma", "given"] = "loss"
     learn_until: float = 1.0
     instance_rate: Callable[[int], float] = lasting_rate
+    refresh: int = 0
+
+    def __post_init__(self) -> None:
+        if self.refresh < 0:
+            raise ValueError(f"refresh must be at least 0, got {self.refresh!r}; 0 scores once, before the training")
 
 
 def uniform() -> Method:
@@ -70,6 +84,21 @@ def loss_drop(start: float = 1 / 3) -> Method:
     return Method(DropHard("otsu", start))
 
 
+def clip(
+    pace: float | Pace = Polynomial(),
+    prune: float | Pace = 0.05,
+    reading: Literal["lowest", "algorithm1", "compounding"] = "lowest",
+    order: Literal["easy", "hard", "random"] = "easy",
+    unit: Literal["epoch", "batch"] = "epoch",
+    groups: Tensor | None = None,
+    refresh: int = 0,
+) -> Method:
+    """CLIP, see `tamis.rules.Clip`; with groups, int64 (n,), inside each of them. A random order needs no scores."""
+    rule = Clip(pace, prune, reading, order, unit)
+    score = "loss" if order == "random" else "given"
+    return Method(rule if groups is None else Within(rule, groups), score=score, refresh=refresh)
+
+
 METHODS: dict[str, Callable[..., Method]] = {
     "uniform": uniform,
     "random": random_subset,
@@ -77,6 +106,11 @@ METHODS: dict[str, Callable[..., Method]] = {
     "self-paced": self_paced,
     "sigma-drop": sigma_drop,
     "loss-drop": loss_drop,
+    "clip": clip,
+    "curriculum": partial(clip, prune=0.0),
+    "anti-curriculum": partial(clip, order="hard"),
+    "random-order": partial(clip, order="random"),
+    "prune": partial(clip, pace=1.0),
 }
 
 

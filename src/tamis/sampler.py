@@ -2,7 +2,8 @@
 
 The order of an epoch is a permutation of the *whole* data set that depends on seed and epoch alone; what is hidden is
 left out of it. Two runs with the same seed and different rules therefore see the samples they share in the same
-order: they differ by the method and by nothing else.
+order: they differ by the method and by nothing else. Only groups, and a pace that goes on within the epoch, move
+samples out of that order, as little as they can (see `tamis.buckets`).
 """
 
 import warnings
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from tamis.buckets import bucketed, even, numbered, released
 from tamis.ledger import Ledger
 from tamis.moment import Moment
-from tamis.rules import Rule
+from tamis.rules import Rule, is_batch_paced
 
 # The order of 100 million samples is filtered in pieces of this size, to stay in memory and in cache.
 _PIECE = 1 << 22
@@ -76,6 +78,7 @@ class PlannedSampler(Sampler[int]):
         seed: int = 0,
         rank: int | None = None,
         world_size: int | None = None,
+        groups: Tensor | None = None,
     ) -> None:
         """Plan the first epoch.
 
@@ -86,9 +89,11 @@ class PlannedSampler(Sampler[int]):
             seed: decides the order and the rule's draws.
             rank: this process, by default that of the initialised process group.
             world_size: number of processes, likewise.
+            groups: int64 (n,), only samples of one number share a batch, such as images of one size; None = all can.
 
         Raises:
-            ValueError: rank outside [0, world_size), or an epoch that would be empty.
+            ValueError: rank outside [0, world_size), an epoch that would be empty, groups that are not int64 (n,), or
+                groups together with a pace that goes on within an epoch.
         """
         default_rank, default_world = _process_group()
         self.rank = default_rank if rank is None else rank
@@ -96,6 +101,9 @@ class PlannedSampler(Sampler[int]):
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be in [0, {self.world_size}), got {self.rank!r}")
         self.ledger, self.rule, self.epochs, self.seed = ledger, rule, epochs, seed
+        if groups is not None and is_batch_paced(rule):
+            raise ValueError(f"groups must come with a pace by epoch, got {rule!r}; take unit epoch")
+        self.groups = None if groups is None else numbered(groups, len(ledger))
         self._warned = False
         self._plan(0, None)
 
@@ -106,6 +114,7 @@ class PlannedSampler(Sampler[int]):
             weight = self.rule(torch.ones(1).expand(len(self.ledger)), self.ledger.score, self.moment)
         self.weight = weight
         self.order = shuffled(weight, self.moment)
+        self._arranged: tuple[int, Tensor] | None = None  # the batch size that the order was changed for, and its cuts
         if len(self.order) < self.world_size:
             raise ValueError(
                 f"the plan of epoch {epoch} must show at least {self.world_size} samples, got {len(self.order)} from "
@@ -128,6 +137,9 @@ class PlannedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         self._advance_alone()
+        if self.groups is not None:
+            raise ValueError("groups must come with whole batches, got single indices; use PlannedBatchSampler")
+        self._cuts(self.world_size)  # a pace within the epoch goes from index to index
         while self.position + self.world_size <= len(self.order):
             self.position += self.world_size
             yield int(self.order[self.position - self.world_size + self.rank])
@@ -147,7 +159,7 @@ class PlannedSampler(Sampler[int]):
         The epoch is cut into ceil(m / batch_size) batches whose sizes differ by at most one sample: a last batch of one
         or two samples would ruin batch normalisation. The cuts do not depend on the number of processes, which share
         each batch. Where an epoch goes on with another batch size, the batch that was begun is shown as far as it is
-        left.
+        left. With groups this holds for the samples of each group, and a batch comes when its last sample would have.
 
         Args:
             batch_size: at most this many samples a batch, of all processes together.
@@ -173,14 +185,34 @@ class PlannedSampler(Sampler[int]):
 
     def steps(self, batch_size: int) -> int:
         """Number of batches in the current epoch, `batch_size` as in `batches`."""
-        return -(-len(self.order) // batch_size)
+        return len(self._cuts(batch_size))
 
     def _cuts(self, batch_size: int) -> Sequence[tuple[int, int]]:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
-        count = self.steps(batch_size)
-        edges = [len(self.order) * place // count for place in range(count + 1)]
-        return list(pairwise(edges))
+        if self.groups is None and not is_batch_paced(self.rule):
+            return list(pairwise(even(len(self.order), batch_size)))
+        if self._arranged is None or (self.position == 0 and self._arranged[0] != batch_size):
+            self.order, edges = self._for_batches(batch_size)
+            self._arranged = batch_size, edges
+        size, edges = self._arranged
+        cuts = list(pairwise(edges.tolist()))
+        if size == batch_size:
+            return cuts
+        # Begun with another size: its batches stay, and are cut where they are too large.
+        return [(start + a, start + b) for start, stop in cuts for a, b in pairwise(even(stop - start, batch_size))]
+
+    def _for_batches(self, batch_size: int) -> tuple[Tensor, Tensor]:
+        """The order of the epoch as batches of this size need it, and their edges."""
+        order = self.order if self._arranged is None else shuffled(self.weight, self.moment)
+        if self.groups is not None:
+            return bucketed(order, self.groups, batch_size, self.world_size)
+        edges = torch.tensor(even(len(order), batch_size))
+        if is_batch_paced(self.rule):
+            shown = torch.ones(1).expand(len(self.ledger))
+            release = self.rule.release(shown, self.ledger.score, self.moment, len(edges) - 1)
+            order = released(order, release, edges)
+        return order, edges
 
     def total_steps(self, batch_size: int) -> int:
         """Number of steps of the whole training, known before it starts: for schedules such as OneCycleLR.
@@ -188,9 +220,13 @@ class PlannedSampler(Sampler[int]):
         It supposes that every sample has a score before the first epoch, as the curricula need.
 
         Raises:
-            ValueError: the rule's counts depend on the scores themselves (InfoBatch, DropEasy, ...); drive the schedule
-                by progress instead, as `tamis.fit` does.
+            ValueError: the rule's counts depend on the scores themselves (InfoBatch, DropEasy, ...), or there are
+                groups; drive the schedule by progress instead, as `tamis.fit` does.
         """
+        if self.groups is not None:
+            raise ValueError(
+                "groups must be None for total_steps, as an epoch's batches depend on what of them is shown"
+            )
         total = 0
         for epoch in range(self.epochs):
             count = self.rule.count(len(self.ledger), Moment(epoch, self.epochs, self.seed))
@@ -204,7 +240,10 @@ class PlannedSampler(Sampler[int]):
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the current epoch, also in the middle of it; independent of the number of processes."""
-        return {"epoch": self.moment.epoch, "position": self.position, "weight": self.weight}
+        state = {"epoch": self.moment.epoch, "position": self.position, "weight": self.weight}
+        if self._arranged is not None:
+            state |= {"order": self.order, "batch_size": self._arranged[0], "edges": self._arranged[1]}
+        return state
 
     def state_after(self, steps: int, batch_size: int) -> dict[str, Any]:
         """The state when so many batches of the epoch are done, whatever a loader has fetched ahead."""
@@ -224,6 +263,8 @@ class PlannedSampler(Sampler[int]):
         if len(state["weight"]) != len(self.ledger):
             raise ValueError(f"weight must hold {len(self.ledger)} samples, got {len(state['weight'])}")
         self._plan(int(state["epoch"]), state["weight"].clone(), int(state["position"]))
+        if "order" in state:
+            self.order, self._arranged = state["order"].clone(), (int(state["batch_size"]), state["edges"].clone())
 
 
 class PlannedBatchSampler(Sampler[list[int]]):

@@ -1,20 +1,30 @@
-"""Labelled images: opened in any common layout, held in memory or decoded from files, with or without label noise."""
+"""Images with labels or points: opened in any common layout, in memory or decoded from files, with or without noise."""
 
 from tamis.data.augment import PadCrop, ResizedCrop
+from tamis.data.count_views import CountViews
+from tamis.data.counted import CountedImages
 from tamis.data.decode import UnreadableImage
+from tamis.data.density import Density
+from tamis.data.density_cache import DensityCache
 from tamis.data.images import FileImages, MemoryImages
 from tamis.data.noise import Noise, asymmetric, from_cifar10n, permute, random_labels, symmetric
 from tamis.data.open import Images, held_out, hold_out, open_images, open_splits
+from tamis.data.points import PointSet, open_points
 from tamis.data.quarantine import Quarantine
 from tamis.data.workers import DeadWorker
 
 __all__ = [
+    "CountViews",
+    "CountedImages",
     "DeadWorker",
+    "Density",
+    "DensityCache",
     "FileImages",
     "Images",
     "MemoryImages",
     "Noise",
     "PadCrop",
+    "PointSet",
     "Quarantine",
     "ResizedCrop",
     "UnreadableImage",
@@ -23,6 +33,7 @@ __all__ = [
     "held_out",
     "hold_out",
     "open_images",
+    "open_points",
     "open_splits",
     "permute",
     "random_labels",

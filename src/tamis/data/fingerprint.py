@@ -1,7 +1,7 @@
-"""What tells one content of a sample from another: a digest, and the size and date of its file."""
+"""What tells one content of a sample from another: digests of file and annotation, and the file's size and date."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tamis.data.counted import CountedImages
 from tamis.data.images import FileImages
 from tamis.data.memory import MemoryImages
 from tamis.data.open import Images
@@ -18,7 +19,8 @@ Told = Callable[[int, int], None]
 """Called with the bytes that are read and those that are to be read."""
 
 LIMIT = 4 << 30  # bytes of files that "auto" reads: seconds where the system has them in its cache, else as the disk
-SCHEMA = pa.schema([("digest", pa.binary(16)), ("size", pa.int64()), ("mtime_ns", pa.int64())])
+_FILE = pa.schema([("digest", pa.binary(16)), ("size", pa.int64()), ("mtime_ns", pa.int64())])
+SCHEMA = _FILE.append(pa.field("annotation", pa.binary(16)))
 _TELL = 16 << 20  # bytes between two calls of `told`
 
 
@@ -45,6 +47,8 @@ def fingerprint(
         digest: BLAKE2b of 16 bytes of the file's content, or of the pixels uint8 (c, h, w) of an image in memory;
         null = not computed. size in bytes and mtime_ns, the file's date in ns since 1970; null for an image in memory,
         the date also for a file in an archive or a table. All are null for a file that cannot be read.
+        annotation: likewise of what belongs to the image beside its file and its label: its points, float64 (k, 2),
+        sorted, so that their order has no effect; null for labelled images.
 
     Raises:
         ValueError: how is none of the three, or known has another length.
@@ -55,7 +59,7 @@ def fingerprint(
         raise ValueError(f"known must have a row for each of the {len(source)} samples, got {len(known)}")
     if isinstance(source, MemoryImages):
         nothing = np.full(len(source), -1)
-        return _table(list(_of_pixels(source)), nothing, nothing)
+        return _table(source, list(_of_pixels(source)), nothing, nothing)
     digests, size, date, paths = _listed(source)
     before = SCHEMA.empty_table().take(pa.nulls(len(source), pa.int64())) if known is None else known
     carried = np.zeros(len(source), bool) if how == "content" else _as_known(before, size, date)
@@ -64,24 +68,31 @@ def fingerprint(
     wanted = _to_read(size, paths, carried, before, how, limit)
     for place, digest in _of_files(wanted, paths, int(size[wanted].sum()), told):
         digests[place] = digest
-    return _table(digests, size, date)
+    return _table(source, digests, size, date)
 
 
 def same(old: pa.Table, new: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Compare fingerprints row by row.
 
-    Where both digests are known they decide; else size and date must be the same, or unknown in both.
+    Where both digests are known they decide; else size and date must be the same, or unknown in both. The annotations
+    must be the same in any case, or none in both.
 
     Returns:
-        bool (n,), the content is the same; bool (n,), it counts as changed by its date alone: the size is the same, but
-        a digest is missing.
+        bool (n,), the content is the same; bool (n,), it counts as changed by its date alone: size and annotation are
+        the same, but a digest is missing.
     """
-    digest, size, date = (pc.call_function("equal", [old[name], new[name]]) for name in SCHEMA.names)
+    digest, size, date = (pc.call_function("equal", [old[name], new[name]]) for name in _FILE.names)
     decided = _flags(digest.is_valid())
     by_file = _flags(size) & _flags(date)
-    unknown = np.logical_and.reduce([_flags(table[name].is_null()) for table in (old, new) for name in SCHEMA.names])
+    unknown = _all_null(old, new, _FILE.names)
     equal = np.where(decided, _flags(digest), by_file | unknown)
-    return equal, ~equal & ~decided & _flags(size)
+    marks = pc.call_function("equal", [old["annotation"], new["annotation"]])
+    told = _flags(marks) | _all_null(old, new, ["annotation"])
+    return equal & told, ~equal & ~decided & _flags(size) & told
+
+
+def _all_null(old: pa.Table, new: pa.Table, names: Sequence[str]) -> np.ndarray:
+    return np.logical_and.reduce([_flags(table[name].is_null()) for table in (old, new) for name in names])
 
 
 def _flags(column: pa.ChunkedArray) -> np.ndarray:
@@ -98,7 +109,7 @@ def _of_pixels(source: MemoryImages) -> Iterator[bytes]:
             yield _digest(pixels.data)
 
 
-def _listed(source: FileImages) -> tuple[list[bytes | None], np.ndarray, np.ndarray, dict[int, Path]]:
+def _listed(source: FileImages | CountedImages) -> tuple[list[bytes | None], np.ndarray, np.ndarray, dict[int, Path]]:
     """Digests of what is in memory, sizes and dates (-1 = unknown), and the paths of what is a file."""
     digests: list[bytes | None] = [None] * len(source)
     size, date = np.full(len(source), -1), np.full(len(source), -1)
@@ -155,10 +166,16 @@ def _of_files(
             shown = read
 
 
-def _table(digests: list[bytes | None], size: np.ndarray, date: np.ndarray) -> pa.Table:
+def _of_points(source: CountedImages) -> list[bytes]:
+    return [_digest(source.points_of(place).tobytes()) for place in range(len(source))]
+
+
+def _table(source: Images, digests: list[bytes | None], size: np.ndarray, date: np.ndarray) -> pa.Table:
+    marks = _of_points(source) if isinstance(source, CountedImages) else [None] * len(source)
     columns = [
         pa.array(digests, pa.binary(16)),
         pa.array(size, pa.int64(), mask=size < 0),
         pa.array(date, pa.int64(), mask=date == -1),
+        pa.array(marks, pa.binary(16)),
     ]
     return pa.table(columns, schema=SCHEMA)

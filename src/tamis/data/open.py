@@ -12,6 +12,7 @@ from torch import Tensor
 from tamis.data.archive import is_archive, read_archive
 from tamis.data.augment import ResizedCrop
 from tamis.data.cifar import find_cifar, read_cifar
+from tamis.data.counted import CountedImages
 from tamis.data.folder import Split, image_names, is_webvision, read_folder, read_webvision
 from tamis.data.idx import find_idx, read_idx
 from tamis.data.images import FileImages, MemoryImages
@@ -20,8 +21,9 @@ from tamis.data.quarantine import Quarantine
 from tamis.data.table import read_table
 from tamis.moment import uniforms
 
-Images = MemoryImages | FileImages
-_Source = TypeVar("_Source", MemoryImages, FileImages)
+Labelled = MemoryImages | FileImages
+Images = Labelled | CountedImages
+_Source = TypeVar("_Source", MemoryImages, FileImages, CountedImages)
 
 LAYOUTS = (
     "<class>/, train/<class>/, CIFAR's files, idx files, WebVision's info/, *train*.parquet; "
@@ -32,14 +34,14 @@ LAYOUTS = (
 @overload
 def open_images(
     path: str | Path, split: Literal["train"] = ..., *, size: int = ..., workers: int = ..., max_bad: float = ...
-) -> Images: ...
+) -> Labelled: ...
 @overload
 def open_images(
     path: str | Path, split: Split, *, size: int = ..., workers: int = ..., max_bad: float = ...
-) -> Images | None: ...
+) -> Labelled | None: ...
 def open_images(
     path: str | Path, split: Split = "train", *, size: int = 224, workers: int = 0, max_bad: float = 0.0
-) -> Images | None:
+) -> Labelled | None:
     """Open one split of a data set; what is there decides how it is read.
 
     Images of one size up to 64 pixels are held in memory; others are decoded when they are needed. To train and to
@@ -67,10 +69,10 @@ def open_images(
 
 
 @overload
-def open_undecoded(path: str | Path, split: Literal["train"]) -> Images: ...
+def open_undecoded(path: str | Path, split: Literal["train"]) -> Labelled: ...
 @overload
-def open_undecoded(path: str | Path, split: Split) -> Images | None: ...
-def open_undecoded(path: str | Path, split: Split) -> Images | None:
+def open_undecoded(path: str | Path, split: Split) -> Labelled | None: ...
+def open_undecoded(path: str | Path, split: Split) -> Labelled | None:
     """Open one split as it is stored, and decode nothing: files that cannot be read are in it like any other.
 
     Arguments, answer and errors are those of `open_images`.
@@ -80,7 +82,7 @@ def open_undecoded(path: str | Path, split: Split) -> Images | None:
 
 def open_splits(
     path: str | Path, *, size: int = 224, workers: int = 0, max_bad: float = 0.0, forgiven: Collection[str] = ()
-) -> tuple[Images, Images | None]:
+) -> tuple[Labelled, Labelled | None]:
     """Open the training and the validation split so that they fit each other.
 
     Both are held in memory, if the images of both are small and of one size, or neither; the validation images are
@@ -110,10 +112,12 @@ def open_splits(
 
 
 @overload
-def _quarantined(source: Images, split: Split, max_bad: float, forgiven: Collection[str] = ()) -> Images: ...
+def _quarantined(source: Labelled, split: Split, max_bad: float, forgiven: Collection[str] = ()) -> Labelled: ...
 @overload
-def _quarantined(source: Images | None, split: Split, max_bad: float) -> Images | None: ...
-def _quarantined(source: Images | None, split: Split, max_bad: float, forgiven: Collection[str] = ()) -> Images | None:
+def _quarantined(source: Labelled | None, split: Split, max_bad: float) -> Labelled | None: ...
+def _quarantined(
+    source: Labelled | None, split: Split, max_bad: float, forgiven: Collection[str] = ()
+) -> Labelled | None:
     """The source with a quarantine of its own, for its share of unreadable images."""
     if not 0 <= max_bad < 1:
         raise ValueError(f"max_bad must be in [0, 1), a share of the images, got {max_bad!r}")
@@ -122,11 +126,11 @@ def _quarantined(source: Images | None, split: Split, max_bad: float, forgiven: 
     return replace(source, quarantine=Quarantine(math.floor(round(max_bad * len(source), 6)), split, forgiven))
 
 
-def _in_memory(source: Images) -> MemoryImages | None:
+def _in_memory(source: Labelled) -> MemoryImages | None:
     return source if isinstance(source, MemoryImages) else source.in_memory()
 
 
-def _from_files(source: Images, size: int, workers: int) -> Images:
+def _from_files(source: Labelled, size: int, workers: int) -> Labelled:
     if isinstance(source, MemoryImages):
         return source
     return source.with_augmentation(ResizedCrop(size)).with_workers(workers)
@@ -172,10 +176,10 @@ def held_out(labels: Tensor, ratio: float, seed: int) -> Tensor:
 
 
 @overload
-def _read(path: Path, split: Literal["train"]) -> Images: ...
+def _read(path: Path, split: Literal["train"]) -> Labelled: ...
 @overload
-def _read(path: Path, split: Split) -> Images | None: ...
-def _read(path: Path, split: Split) -> Images | None:
+def _read(path: Path, split: Split) -> Labelled | None: ...
+def _read(path: Path, split: Split) -> Labelled | None:
     if split not in get_args(Split):
         raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
     if not path.exists():
@@ -186,7 +190,7 @@ def _read(path: Path, split: Split) -> Images | None:
     return source
 
 
-def _read_file(path: Path, split: Split) -> Images | None:
+def _read_file(path: Path, split: Split) -> Labelled | None:
     if path.suffix.lower() == ".csv":
         return read_table(path, split)
     if path.suffix.lower() == ".parquet":
@@ -196,7 +200,7 @@ def _read_file(path: Path, split: Split) -> Images | None:
     raise ValueError(f"data must be one of {LAYOUTS}, got the file {str(path)!r}")
 
 
-def _read_folder(path: Path, split: Split) -> Images | None:
+def _read_folder(path: Path, split: Split) -> Labelled | None:
     cifar, idx = find_cifar(path), find_idx(path)
     if cifar:
         return read_cifar(cifar, split)

@@ -2,13 +2,15 @@
 
 from tamis.fit.loop import fit
 from tamis.fit.observe import NotFinite
-from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
+from tamis.fit.protocols import Fitted, Grouped, Progress, Source, Stopped, Task
+from tamis.fit.scoring import sample_scores, whole_plan
 from tamis.fit.settings import Cosine, Flat, Linear, Settings, Steps, Triangle
 
 __all__ = [
     "Cosine",
     "Fitted",
     "Flat",
+    "Grouped",
     "Linear",
     "NotFinite",
     "Progress",
@@ -19,4 +21,6 @@ __all__ = [
     "Task",
     "Triangle",
     "fit",
+    "sample_scores",
+    "whole_plan",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from tamis.fit.growth import Changes
 from tamis.fit.protocols import Fitted, Progress, Source, Task
@@ -25,6 +25,7 @@ def fit(
     watch: Callable[[Progress], None] | None = None,
     stop: Callable[[], int] | None = None,
     changes: Changes | None = None,
+    scores: Tensor | None = None,
 ) -> Fitted:
     """Train a model.
 
@@ -48,9 +49,11 @@ def fit(
         watch: called several times an epoch and at its end.
         stop: asked after every step; any number but 0 saves a checkpoint and ends the training.
         changes: of the data, that the run has accepted; an older checkpoint is brought up to them (see `grown`).
+        scores: float32 (n,), what is known of the samples before the first epoch; NaN = nothing.
 
     Raises:
-        ValueError: the method records log sigma but there are no instance parameters.
+        ValueError: the method records log sigma but there are no instance parameters; or it is given scores that are
+            not one for each sample.
         NotFinite: losses were NaN or infinite in too many steps.
         Stopped: `stop` said so.
         OSError: there was no room for a checkpoint.
@@ -60,5 +63,9 @@ def fit(
         raise ValueError(
             "the method scores by log_sigma and needs instance data parameters; use kind instance or joint"
         )
-    training = Training(model, task, train, settings, method, temperature, validation, run, watch, stop, changes)
+    if scores is not None and scores.shape != (len(train),):
+        raise ValueError(f"scores must be one for each of the {len(train)} samples, got shape {tuple(scores.shape)}")
+    training = Training(
+        model, task, train, settings, method, temperature, validation, run, watch, stop, changes, scores
+    )
     return training.finish()

@@ -34,6 +34,7 @@ class Observer:
         self.flushed = False
         self._pending: list[dict[str, Tensor]] = []
         self._loss = self._right = 0.0
+        self._judges = False  # whether a sample is right or wrong
 
     def see(self, columns: dict[str, Tensor], log_sigma: Tensor | None) -> None:
         """Note a step: columns (b,) of its samples, and their log sigma after it."""
@@ -50,11 +51,11 @@ class Observer:
             self.history.flush()
 
     def figures(self) -> dict[str, Any]:
-        """Mean loss and accuracy over the samples that were shown, as they were when they were shown."""
+        """Mean loss, and accuracy if there is one, over what was shown, as it was when it was shown."""
         count = max(1, self.samples - self.not_finite)
         return {
             "train_loss": self._loss / count,
-            "train_accuracy": self._right / count,
+            "train_accuracy": self._right / count if self._judges else None,
             "not_finite": self.not_finite,
         }
 
@@ -62,12 +63,14 @@ class Observer:
         """The place in the epoch; what was seen is passed on first."""
         self._flush()
         state = {"samples": self.samples, "not_finite": self.not_finite, "loss": self._loss, "right": self._right}
+        state["judges"] = self._judges
         return state | {"history": None if self.history is None else self.history.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on in the middle of an epoch."""
         self.samples, self.not_finite = state["samples"], state["not_finite"]
         self._loss, self._right = state["loss"], state["right"]
+        self._judges = state.get("judges", True)  # before there were other tasks
         if self.history is not None:
             self.history.load_state_dict(state["history"])
 
@@ -84,9 +87,10 @@ class Observer:
         for part in losses.where(finite, 0).double().split(sizes):
             self._loss += float(part.sum())
         if "correct" in columns:
+            self._judges = True
             self._right += float((columns["correct"] & finite).sum())
-        if self.method.score == "loss" or "log_sigma" in columns:
-            score = losses if self.method.score == "loss" else columns["log_sigma"]
+        score = columns.get("log_sigma") if self.method.score == "log_sigma" else columns.get("score", losses)
+        if self.method.score != "given" and score is not None:
             self.ledger.record(columns["index"], score)
         if self.history is not None:
             self.history.append(columns)

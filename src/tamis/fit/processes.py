@@ -63,6 +63,12 @@ class Processes:
         dist.broadcast(content, 0, group=self._words)
         return json.loads(content.numpy().tobytes())
 
+    def same(self, values: Tensor) -> Tensor:
+        """The tensor of rank 0 in every process; what the others pass gives shape and type."""
+        if self.size > 1:
+            dist.broadcast(values, 0, group=self._words)
+        return values
+
     def gather(self, index: Tensor, values: Tensor, most: int) -> tuple[Tensor, Tensor]:
         """What all processes have of a batch, in the order that one process would have it.
 

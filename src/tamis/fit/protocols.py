@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -41,6 +41,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Grouped(Source, Protocol):
+    """A source of which not any samples can share a batch: images of different sizes."""
+
+    def groups(self, train: bool) -> Tensor | None:
+        """int64 (n,): samples of one number can share a batch, in training or in evaluation; None = all can."""
+        ...
+
+
 Forward = Callable[[Tensor], Any]  # a model, perhaps compiled and under autocast
 
 
@@ -49,13 +58,22 @@ class Task(Protocol):
 
     @property
     def metric(self) -> str:
-        """The entry of `evaluate` that decides which epoch is best; higher is better."""
+        """The entry of `evaluate` that decides which epoch is best."""
+        ...
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the best epoch is the one with the lowest."""
         ...
 
     def losses(
         self, model: Forward, batch: Batch, temperature: DataParameters | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One loss per sample (b,), and columns (b,) for the history; "loss" among them."""
+        """One loss per sample (b,), and columns (b,) for the history.
+
+        "loss" is among them; "score" too where the ledger is to record another difficulty than the loss, and "correct"
+        where a sample is right or wrong.
+        """
         ...
 
     def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:

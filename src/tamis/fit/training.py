@@ -1,5 +1,6 @@
 """A training under way: plan -> batches -> losses -> weights -> step -> ledger, epoch after epoch, and its state."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,13 +15,14 @@ from tamis.fit.observe import NotFinite, Observer
 from tamis.fit.processes import Processes
 from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
 from tamis.fit.saving import Saving
+from tamis.fit.scoring import groups_of, sample_scores, whole_plan
 from tamis.fit.settings import Settings, prepared
 from tamis.fit.stepper import Stepper
 from tamis.history import write_decisions, write_scores
 from tamis.ledger import Ledger
 from tamis.methods import Method, Temperature
 from tamis.moment import seed_of
-from tamis.rules import reasons
+from tamis.rules import ranks, reasons
 from tamis.run import Run
 from tamis.sampler import PlannedSampler
 
@@ -47,6 +49,7 @@ class Training:
         watch: Callable[[Progress], None] | None,
         stop: Callable[[], int] | None,
         changes: Changes | None,
+        scores: Tensor | None,
     ) -> None:
         self.task, self.train, self.validation = task, train, validation
         self.settings, self.method, self.run, self.watch = settings, method, run, watch
@@ -55,12 +58,22 @@ class Training:
         self.processes = Processes()
         self.model = prepared(model, settings)
         self.ledger = Ledger(len(train))
-        self.sampler = PlannedSampler(self.ledger, method.rule, epochs=settings.epochs, seed=settings.seed)
+        if scores is not None:
+            known = (~scores.isnan()).nonzero().flatten()
+            self.ledger.record(known, scores[known])
+        self.sampler = PlannedSampler(
+            self.ledger,
+            method.rule,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            groups=groups_of(train, train=True),
+        )
         sizes = len(train.class_names), len(train)
         self.stepper = Stepper(self.model, task, settings, method, temperature, *sizes, self.processes)
         self.saving = Saving(settings.checkpoint_seconds, settings.on_full)
         self.next_epoch, self.place, self.samples_seen = 0, 0, 0
-        self.seconds = self.seconds_evaluation = 0.0
+        self.seconds = self.seconds_evaluation = self.seconds_scoring = 0.0
+        self.samples_scored = 0
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
         self.best = self._weights()
@@ -81,6 +94,8 @@ class Training:
 
     def _epoch(self, epoch: int) -> None:
         if self._begun is None:
+            if self.method.refresh and epoch and epoch % self.method.refresh == 0:
+                self._score()
             self.sampler.set_epoch(epoch)
         self.observer = self._observer(epoch)
         learning = self.sampler.moment.progress < self.method.learn_until
@@ -145,9 +160,9 @@ class Training:
             history.begin(epoch)
             if len(self.sampler.order) < len(self.ledger):
                 # The rule is pure: asked again, it also tells which of its parts hid what.
-                before = torch.ones(1).expand(len(self.ledger))
-                _, hidden_by, texts = reasons(self.method.rule, before, self.ledger.score, self.sampler.moment)
-                write_decisions(history.folder, epoch, hidden_by, texts)
+                before, score = torch.ones(1).expand(len(self.ledger)), self.ledger.score
+                _, hidden_by, texts = reasons(self.method.rule, before, score, self.sampler.moment)
+                write_decisions(history.folder, epoch, hidden_by, texts, *ranks(before, score, hidden_by))
         return observer
 
     def _hold_to_finite(self, columns: dict[str, Tensor]) -> None:
@@ -196,7 +211,7 @@ class Training:
         started = time.perf_counter()
         figures = None
         if self.processes.rank == 0:
-            plan = torch.arange(len(validation)).split(max(256, self.settings.batch_size))
+            plan = whole_plan(validation, self.settings.batch_size)
             batches = validation.batches(plan, epoch=0, seed=self.settings.seed, train=False)
             self.model.eval()
             figures = self.task.evaluate(self.stepper.judge, self._judged(batches))
@@ -208,10 +223,29 @@ class Training:
         for batch in batches:
             if len(batch):
                 yield self.stepper.moved(batch)
-            if self.processes.size == 1 and self.stop():
-                # The epoch's last step is done and saved; its evaluation is done again.
-                self._save()
-                raise Stopped(self.stop())
+            self._stop_between_steps()
+
+    def _stop_between_steps(self) -> None:
+        """Stop in the middle of a pass over the data that changes nothing: it is done again."""
+        if self.processes.size == 1 and self.stop():
+            self._save()
+            raise Stopped(self.stop())
+
+    def _score(self) -> None:
+        """Score all samples anew by the model as it is."""
+        started = time.perf_counter()
+        scores = torch.full((len(self.ledger),), torch.nan)
+        if self.processes.rank == 0:
+            self.model.eval()
+            move, size = self.stepper.moved, self.settings.batch_size
+            scores = sample_scores(
+                self.stepper.judge, self.task, self.train, size, move, lambda _: self._stop_between_steps()
+            )
+        scores = self.processes.same(scores)
+        known = scores.isfinite().nonzero().flatten()
+        self.ledger.record(known, scores[known])
+        self.samples_scored += len(known)
+        self.seconds_scoring += time.perf_counter() - started
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         if row["validation"] is None:
@@ -219,7 +253,9 @@ class Training:
         if self.best_row is None or self.best_row["validation"] is None:
             return True
         metric = self.task.metric
-        return row["validation"][metric] > self.best_row["validation"][metric]
+        now, before = row["validation"][metric], self.best_row["validation"][metric]
+        better = now < before if self.task.lower_is_better else now > before
+        return better or (math.isnan(before) and not math.isnan(now))
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -232,10 +268,12 @@ class Training:
             "samples_seen": self.samples_seen,
             "full_samples": self.settings.epochs * len(self.ledger),
             "steps": self.stepper.steps,
+            "samples_scored": self.samples_scored,
             "seconds_training": self.seconds,
+            "seconds_scoring": self.seconds_scoring,
             "seconds_evaluation": self.seconds_evaluation,
             "seconds_checkpoints": self.saving.seconds,
-            "seconds_total": self.seconds + self.seconds_evaluation + self.saving.seconds,
+            "seconds_total": self.seconds + self.seconds_scoring + self.seconds_evaluation + self.saving.seconds,
         }
         return {"last": figures(self.rows[-1]), "best": figures(self.best_row), "costs": costs}
 
@@ -275,6 +313,8 @@ class Training:
             "samples_seen": self.samples_seen,
             "seconds": self.seconds,
             "seconds_evaluation": self.seconds_evaluation,
+            "seconds_scoring": self.seconds_scoring,
+            "samples_scored": self.samples_scored,
             "seconds_checkpoints": self.saving.seconds,
             "rows": self.rows,
             "best_row": self.best_row,
@@ -285,8 +325,8 @@ class Training:
 
     def _resume(self) -> None:
         if self.run is not None and self.processes.rank == 0 and not self.run.finished:
-            # Weights, their momentum, the best ones; scores, visits and weights of the samples, log sigma and momentum.
-            self.run.hold_room(3 * size_of(self.best) + 20 * len(self.ledger))
+            # Weights, their momentum, the best ones; scores, visits, weights and places of the samples, log sigma, momentum.
+            self.run.hold_room(3 * size_of(self.best) + 28 * len(self.ledger))
         found = self.run.load() if self.run is not None and self.run.resumed else None
         if found is None or self.run is None:
             return
@@ -298,6 +338,7 @@ class Training:
         self.ledger.load_state_dict(state["ledger"])
         self.next_epoch, self.samples_seen = state["epoch"], state["samples_seen"]
         self.seconds, self.seconds_evaluation = state["seconds"], state["seconds_evaluation"]
+        self.seconds_scoring, self.samples_scored = state.get("seconds_scoring", 0.0), state.get("samples_scored", 0)
         self.saving.seconds = state["seconds_checkpoints"]
         self.rows, self.best_row = state["rows"], state["best_row"]
         if self.processes.rank == 0 and self.run.metrics()[: len(self.rows)] != self.rows:

@@ -26,7 +26,7 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
         ValueError: not a state dict, or one that does not fit; names the missing, unexpected and differing
             keys.
     """
-    state = _read(Path(path))
+    state = read_weights(Path(path))
     own = model.state_dict()
     head = _head(model) if new_head else set()
     state = {key: value for key, value in state.items() if key not in head}
@@ -46,7 +46,13 @@ def load_weights(model: nn.Module, path: Path, *, new_head: bool = False) -> Non
     model.load_state_dict(state, strict=False)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name; nothing in it is run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds anything but a state dict of plain tensors.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"weights must be an existing file, got {str(path)!r}; nothing is downloaded")
     if path.suffix not in (".safetensors", ".pt", ".pth"):

@@ -33,7 +33,7 @@ class Change:
         undecided: how many count as edited by their date alone, since no digest is stored.
         rows: int64 (m,), m >= n, the place in the source for each position; -1 = removed.
         fresh: bool (m,), what is known of the sample does not hold: it was added or edited.
-        table: key, label, digest, size, mtime_ns of the m samples, as they are now.
+        table: key, label, digest, size, mtime_ns, annotation of the m samples, as they are now.
     """
 
     added: tuple[str, ...]

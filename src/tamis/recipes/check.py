@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby
@@ -18,15 +18,18 @@ import pyarrow as pa
 import torch
 
 import tamis
-from tamis.data.annotations import Inspected, inspect_annotations, write_fixed
+from tamis.data.annotations import Inspected, Layout, counting_layouts, inspect_layouts, write_fixed
+from tamis.data.annotations.dots import mask_files
+from tamis.data.annotations.layouts import recognised
 from tamis.data.decode import Files
 from tamis.data.folder import image_names
 from tamis.data.images import FileImages
 from tamis.data.inspection import Finding, Row, Samples, changes, empty_folders, inspect, read_samples
 from tamis.data.open import Images, open_undecoded
+from tamis.data.points import splits_of
 from tamis.history import read_samples as read_table
 from tamis.recipes.cells import plain_cell
-from tamis.recipes.config import CheckConfig
+from tamis.recipes.command_config import CheckConfig
 
 EXCLUDE, TABLE = "exclude.txt", "findings.csv"
 
@@ -41,11 +44,12 @@ def check_command(config: CheckConfig) -> int:
     if config.fix is not None:
         _hold_new(config.fix, [path for path in (config.data, config.validation, config.annotations) if path])
     known = None if config.against is None else _known(config.against)
-    annotated = None if config.annotations is None else _annotated(config.annotations, config.data)
-    train, validation = _open(config)
+    layouts = _layouts(config)
+    annotated = inspect_layouts(layouts) if layouts else None
+    train, validation = _open(config, layouts)
     samples = _read(train, validation, config.workers)
     # A table may leave folders out on purpose, and annotations name no folder.
-    by_folder = config.data.is_dir() and config.annotations is None
+    by_folder = config.data.is_dir() and not layouts
     empty = [name for source in (train, validation) if source and by_folder for name in empty_folders(source)]
     findings, notes = inspect(samples, near=config.near, empty=empty), []
     if known is not None:
@@ -70,25 +74,41 @@ def check_command(config: CheckConfig) -> int:
     return int(bool(findings))
 
 
-def _annotated(path: Path, data: Path) -> Inspected:
-    if not data.is_dir():
-        raise ValueError(f"data must be a folder of images where there are annotations, got {str(data)!r}; unpack it")
-    return inspect_annotations(path, images=data)
+def _layouts(config: CheckConfig) -> dict[str, Layout]:
+    """Boxes or points that are named, or that are in the data beyond doubt; empty if it is of classes."""
+    if config.annotations is None:
+        return counting_layouts(config.data) if config.data.is_dir() else {}
+    if not config.data.is_dir():
+        raise ValueError(
+            f"data must be a folder of images where there are annotations, got {str(config.data)!r}; unpack it"
+        )
+    return {"": Layout(recognised(config.annotations), config.annotations, config.data)}
 
 
-def _unlabelled(folder: Path) -> Images:
-    """All images below a folder, as if of one class."""
+def _unlabelled(folder: Path, layouts: Mapping[str, Layout]) -> tuple[Images, Images | None]:
+    """All images below a folder, as if of one class: those to train on, and all others."""
     names = sorted(image_names(folder))
     if not names:
         raise ValueError(f"data must hold at least one image, got none in {str(folder)!r}; give their folder")
+    masks = {name for layout in layouts.values() if layout.kind == "dots" for name in mask_files(folder)}
+    splits = splits_of(layouts, names)
+    parts = {True: list[str](), False: list[str]()}
+    for name, split in zip(names, splits, strict=True):
+        if name not in masks:
+            parts[split == "train"].append(name)
+    train, others = parts[True] or parts[False], parts[False] if parts[True] else []
+    return _one_class(folder, train), _one_class(folder, others) if others else None
+
+
+def _one_class(folder: Path, names: Sequence[str]) -> Images:
     keys = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
     return FileImages(Files(folder, names), torch.zeros(len(names), dtype=torch.int64), ("image",), keys)
 
 
-def _open(config: CheckConfig) -> tuple[Images, Images | None]:
-    if config.annotations is not None:
-        validation = None if config.validation is None else _unlabelled(config.validation)
-        return _unlabelled(config.data), validation
+def _open(config: CheckConfig, layouts: Mapping[str, Layout]) -> tuple[Images, Images | None]:
+    if layouts:
+        train, validation = _unlabelled(config.data, layouts)
+        return train, validation if config.validation is None else _unlabelled(config.validation, {})[0]
     train = open_undecoded(config.data, "train")
     validation = open_undecoded(config.data, "validation")
     if config.validation is not None:

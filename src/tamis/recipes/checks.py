@@ -11,15 +11,16 @@ if TYPE_CHECKING:
 
 # Whole numbers above it overflow somewhere in torch, each in another way.
 _LARGEST = (1 << 31) - 1
-_COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes")
-_SMALLEST_0 = ("crop", "threads", "workers")
-_RATES = ("lr", "instance_rate", "class_lr", "weight_decay", "instance_decay")
+_COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes", "scorer_epochs")
+_SMALLEST_0 = ("crop", "threads", "workers", "balance", "refresh", "patch", "tile")
+_RATES = ("lr", "instance_rate", "class_lr", "weight_decay", "instance_decay", "density_sigma", "density_scale")
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 1", lambda value: value >= 1, _COUNTS),
     ("at least 0", lambda value: value >= 0, (*_SMALLEST_0, "weight_decay", "instance_decay", "checkpoint_seconds")),
-    ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr")),
+    ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr", "density_sigma", "density_scale")),
     ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
-    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "max_bad")),
+    ("in (0, 1]", lambda value: 0 < value <= 1, ("pace_start", "pace_full")),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "max_bad", "prune", "prune_to", "brightness", "contrast")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio",)),
     ("finite", isfinite, _RATES),
     (f"at most {_LARGEST}", lambda value: value <= _LARGEST, (*_COUNTS, *_SMALLEST_0)),

@@ -11,9 +11,10 @@ from rich.console import Console
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, load
 from tamis.recipes.others import follows, others
+from tamis.recipes.parts import settings_of
 from tamis.recipes.suspect_list import write_suspects
-from tamis.recipes.train import load_for, settings_of, train_on
-from tamis.recipes.watching import plain_console
+from tamis.recipes.train import load_for, train_on
+from tamis.recipes.watching import judged, plain_console
 from tamis.report import write_report
 
 
@@ -41,9 +42,11 @@ def finish(config: TrainConfig, data: Data, console: Console) -> None:
         return
     count = max(100, len(data.train) // 10)
     listed = write_suspects(config.folder, min(count, len(data.train)), list(data.train.class_names))
-    console.print(f"labels to look at: {listed}")
+    what = "annotations" if config.task == "counting" else "labels"
+    console.print(f"{what} to look at: {listed}")
     if config.report:
-        page = write_report(config.folder, thumbnails=data.train.thumbnail)
+        judged = data.validation.thumbnail
+        page = write_report(config.folder, thumbnails=data.train.thumbnail, validation_thumbnails=judged)
         console.print(f"report: {page}")
 
 
@@ -52,14 +55,9 @@ def conclusion(result: dict[str, Any]) -> str:
     lines = []
     for name in ("last", "best"):
         row = result[name]
-        if row and "accuracy" in row:
-            lines.append(f"{name} epoch ({row['epoch'] + 1}): {100 * row['accuracy']:.2f} %, loss {row['loss']:.3f}")
-    costs = result["costs"]
-    share = costs["samples_seen"] / costs["full_samples"]
-    lines.append(
-        f"cost: {costs['samples_seen']:,} sample visits ({100 * share:.0f} % of full training), "
-        f"{costs['seconds_training']:.0f} s training, {costs['seconds_evaluation']:.0f} s judging"
-    )
+        if row and "loss" in row:
+            lines.append(f"{name} epoch ({row['epoch'] + 1}): {judged(row)}, loss {row['loss']:.4g}")
+    lines.append(_costs(result["costs"]))
     if result.get("calibration"):
         figures = result["calibration"]
         lines.append(
@@ -69,21 +67,37 @@ def conclusion(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _costs(costs: dict[str, Any]) -> str:
+    """What a training cost, with the scores that it needed."""
+    share = costs["samples_seen"] / costs["full_samples"]
+    parts = [
+        f"cost: {costs['samples_seen']:,} sample visits ({100 * share:.0f} % of full training)",
+        f"{costs['seconds_training']:.0f} s training, {costs['seconds_evaluation']:.0f} s judging",
+    ]
+    scorer = costs.get("scorer") or {"samples_seen": 0, "samples_scored": 0, "seconds": 0.0}
+    scored = scorer["samples_scored"] + costs.get("samples_scored", 0)
+    if scorer["samples_seen"] or scored:
+        seconds = scorer["seconds"] + costs.get("seconds_scoring", 0.0)
+        parts.append(f"scores: {scorer['samples_seen']:,} visits, {scored:,} scored, {seconds:.0f} s")
+    return ", ".join(parts)
+
+
 def report_command(runs: Sequence[Path], out: Path | None) -> None:
     """Write a page from run folders; thumbnails are taken from the data if it is still there, as it was."""
     console = plain_console()
     # The page shows the suspects of the first run that has a sigma for each sample.
     instance = [run for run in runs if TrainConfig.read(run).data_parameters in ("instance", "joint")]
     with console.status("reading the runs"):
-        page = write_report(list(runs), out, thumbnails=_thumbnails([*instance, *runs][0]))
+        train, validation = _thumbnails([*instance, *runs][0])
+        page = write_report(list(runs), out, thumbnails=train, validation_thumbnails=validation)
     console.print(f"report: {page}")
 
 
-def _thumbnails(run: Path) -> Callable[[int], Image.Image] | None:
-    config = TrainConfig.read(run)
+def _thumbnails(run: Path) -> tuple[Callable[[int], Image.Image] | None, Callable[[int], Image.Image] | None]:
+    """Pictures of the training and of the validation images of a run, if they are still there."""
     try:
-        train = load(config, run).train
+        data = load(TrainConfig.read(run), run)
     except (ValueError, OSError) as error:
         print(f"no pictures in the report: {error}", flush=True)
-        return None
-    return train.thumbnail
+        return None, None
+    return data.train.thumbnail, data.validation.thumbnail

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from dataclasses import KW_ONLY, MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from tamis.recipes.checks import check_ranges, check_types
-
-Score = Literal["loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum"]
+from tamis.recipes.together import BY_TASK, check_together
 
 # They have no influence on the result of a training: they may change when it goes on.
 FREE = frozenset(
@@ -17,26 +16,54 @@ FREE = frozenset(
 )
 
 
+def _by_task() -> Any:
+    """The start of a setting whose default depends on the task: it is filled in by `TrainConfig.__post_init__`."""
+    return None
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of `tamis train`.
 
     Attributes:
         data: images with labels: a folder with a subfolder for each class (with or without train/ and val/), an
-            archive of one, CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label.
+            archive of one, CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label. For
+            counting, images with points: ShanghaiTech, Mall, CARPK, UCF-QNRF, or images/ beside a points.csv of
+            image,x,y (docs/counting.md lists all layouts).
+        task: classification of images, or counting: how many heads (cells, cars, fruits) there are, and where.
         out: run folder; by default runs/ and a name made from data, method, seed and other settings that are not the
             default. The same command again goes on there.
         validation: a data set to judge by; by default the one that comes with the data, else a part that is held out.
         hold_out: share of the training images that is held out where there is no validation set, in (0, 1).
         model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide (each also with
             -fast), wrn-28-10 (any depth and width), any torchvision classifier, timm:NAME, or your own
-            module:callable (the working directory is searched too).
+            module:callable (the working directory is searched too). For counting csrnet, csrnet-lite, mcnn,
+            mcnn-light or your own.
         weights: file with weights to start from (.safetensors or .pt); nothing is ever downloaded.
         new_head: take the weights without the last layer, for other classes than they were trained on.
-        method: what is shown: all (uniform), a random subset, InfoBatch, the easy first (self-paced), or all until
-            the labels that look wrong are dropped, by sigma or by loss.
+        front_end: for counting, file with ImageNet weights of torchvision's VGG-16 for the front end of CSRNet.
+        method: what is shown: all (uniform), a random subset, InfoBatch, the easy first (self-paced), all until
+            the labels that look wrong are dropped, by sigma or by loss; or a curriculum by scores that are known before
+            the training: clip (a pace, then pruning), curriculum (the pace alone), prune (pruning alone), and their
+            controls: anti-curriculum (the hard first) and random-order (as many, whatever their scores).
         ratio: share of the samples that random shows, or that InfoBatch hides of the easy ones, in (0, 1).
         start: progress at which sigma-drop and loss-drop begin to drop, in (0, 1); by default a third.
+        pace: how a curriculum grows from its start to everything.
+        pace_start: share of the samples that a curriculum begins with, in (0, 1].
+        pace_full: progress from which on a curriculum uses everything, in (0, 1].
+        pace_unit: let the pace go on at every epoch, or at every batch.
+        prune: share of what the pace shows that is left out (epsilon of the CLIP paper), in [0, 1).
+        prune_to: let that share change to this one over the training, quickly at first; by default it is fixed.
+        reading: which samples are pruned: those of the lowest loss (lowest), the hardest of what the pace shows, as the
+            paper's algorithm is printed (algorithm1), or the lowest of what is left, at every epoch (compounding).
+        balance: pace and prune within each class, or for counting within so many bins of equally many images by
+            count; 0 = all together, for classification any other number means by class.
+        scorer: where the scores come from: a run folder, whose model scores, or a table of scores by key (.csv or
+            .parquet, such as `tamis score` writes); by default a scorer is trained first, and its cost counted.
+        scorer_column: the column of such a table, by default its first of score and loss.
+        scorer_epochs: epochs of the scorer that is trained first; by default a tenth of the training's.
+        refresh: score anew by the model itself every so many epochs; 0 = never, as in the paper.
+        score_per: what the score of a counted image is: its loss, or that per pixel of its map, or per head.
         exclude: file with a key in each line (or a CSV with a column key, such as an edited suspects.csv) of
             training samples to leave out.
         data_parameters: learn a temperature for each class, each instance, both (joint) or none.
@@ -45,18 +72,29 @@ class TrainConfig:
         instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
         instance_decay: weight decay of log sigma of the samples; by default the preset's.
         class_lr: learning rate of log sigma of the classes, for the mean loss of a batch; by default the preset's.
-        epochs: passes over what the method shows.
-        batch_size: samples of a step.
+        epochs: passes over what the method shows; by default 30, for counting 100.
+        batch_size: samples of a step; by default 128, for counting 8.
         accumulate: split each batch into this many pieces to save memory.
-        optimizer: a name in torch.optim, such as SGD, AdamW, RMSprop.
-        lr: learning rate.
+        optimizer: a name in torch.optim, such as SGD, AdamW, RMSprop; by default SGD, for counting Adam.
+        lr: learning rate; by default 0.1, for counting 1e-4.
         momentum: momentum of SGD (with Nesterov's form) and RMSprop.
-        weight_decay: weight decay of the model.
-        schedule: course of the learning rate over the training: triangle, cosine, linear, steps or flat.
+        weight_decay: weight decay of the model; by default 5e-4, for counting 0.
+        schedule: course of the learning rate over the training: triangle, cosine, linear, steps or flat; by default
+            triangle, for counting flat.
         steps: progresses in (0, 1) at which the schedule steps lowers the rate to a tenth.
         flip: mirror training images at random.
         crop: shift small training images by up to so many pixels.
         image_size: side in pixels that large images are cropped to.
+        annotations: points or boxes of the images to count, where they are not found beside them.
+        at: where a box is counted: at its centre, or at the head, in the middle of its upper part.
+        density: width of a head's Gaussian in the density map: the same for all (fixed), or by the distance to the
+            nearest heads (adaptive).
+        density_sigma: standard deviation of a fixed one, in pixels of the image.
+        density_scale: what the model learns is the density times this; predictions are divided by it.
+        patch: side in pixels of the part that is cut out of a training image at random; 0 = whole images.
+        brightness: change the brightness of training images by a factor in 1 +- this, in [0, 1).
+        contrast: likewise the contrast.
+        tile: largest side in pixels of what is judged at once of an image to count; 0 = whole images.
         amp: autocast to a shorter number format.
         channels_last: use the channels-last memory format.
         compile: use torch.compile.
@@ -89,33 +127,60 @@ class TrainConfig:
 
     data: Path
     _: KW_ONLY
+    task: Literal["classification", "counting"] = "classification"
     out: Path | None = None
     validation: Path | None = None
     hold_out: float = 0.1
-    model: str = "auto"
+    model: str = field(default_factory=_by_task)
     weights: Path | None = None
     new_head: bool = False
-    method: Literal["uniform", "random", "infobatch", "self-paced", "sigma-drop", "loss-drop"] = "uniform"
+    front_end: Path | None = None
+    method: Literal[
+        "uniform", "random", "infobatch", "self-paced", "sigma-drop", "loss-drop",
+        "clip", "curriculum", "prune", "anti-curriculum", "random-order",
+    ] = "uniform"  # fmt: skip
     ratio: float = 0.5
     start: float | None = None
+    pace: Literal["linear", "quadratic", "root", "geometric", "step", "exponential"] = "quadratic"
+    pace_start: float = 0.3
+    pace_full: float = 0.6
+    pace_unit: Literal["epoch", "batch"] = "epoch"
+    prune: float = 0.05
+    prune_to: float | None = None
+    reading: Literal["lowest", "algorithm1", "compounding"] = "lowest"
+    balance: int = 0
+    scorer: Path | None = None
+    scorer_column: str | None = None
+    scorer_epochs: int | None = None
+    refresh: int = 0
+    score_per: Literal["image", "pixel", "head"] = "image"
     exclude: Path | None = None
     data_parameters: Literal["none", "class", "instance", "joint"] = "none"
     preset: Literal["default", "paper", "published", "paper-imagenet", "published-imagenet"] = "default"
     instance_rate: float | None = None
     instance_decay: float | None = None
     class_lr: float | None = None
-    epochs: int = 30
-    batch_size: int = 128
+    epochs: int = field(default_factory=_by_task)
+    batch_size: int = field(default_factory=_by_task)
     accumulate: int = 1
-    optimizer: str = "SGD"
-    lr: float = 0.1
+    optimizer: str = field(default_factory=_by_task)
+    lr: float = field(default_factory=_by_task)
     momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Literal["triangle", "cosine", "linear", "steps", "flat"] = "triangle"
+    weight_decay: float = field(default_factory=_by_task)
+    schedule: Literal["triangle", "cosine", "linear", "steps", "flat"] = field(default_factory=_by_task)
     steps: list[float] = field(default_factory=lambda: [0.3, 0.6, 0.9])
     flip: bool = True
     crop: int = 0
     image_size: int = 224
+    annotations: Path | None = None
+    at: Literal["centre", "head"] = "centre"
+    density: Literal["fixed", "adaptive"] = "fixed"
+    density_sigma: float = 4.0
+    density_scale: float = 1.0
+    patch: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    tile: int = 0
     amp: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = False
     compile: bool = False
@@ -139,26 +204,24 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, value in BY_TASK.get(self.task, {}).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         check_types(self)
         check_ranges(self)
-        if self.start is not None and self.method not in ("sigma-drop", "loss-drop"):
-            raise ValueError(f"start must come with sigma-drop or loss-drop, got {self.method!r}; leave it out")
-        rows = self.data_parameters
-        if rows == "none" and self.preset != "default":
-            raise ValueError(f"preset must come with data parameters, got {rows!r}; add --data-parameters")
-        if rows in ("none", "class") and (self.instance_rate is not None or self.instance_decay is not None):
-            raise ValueError(f"instance settings must come with instance or joint, got {rows!r}; add --data-parameters")
-        if rows in ("none", "instance") and self.class_lr is not None:
-            raise ValueError(f"class_lr must come with class or joint, got {rows!r}; add --data-parameters")
+        check_together(self, self.defaults(self.task))
         if not all(0 < place < 1 for place in self.steps):
             raise ValueError(f"steps must be in (0, 1), got {self.steps!r}; epoch 80 of 84 is 0.9524")
-        if self.oracle and self.noise == "none":
-            raise ValueError("oracle must come with noise, got none; without it no label is known to be wrong")
-        if self.method == "sigma-drop" and self.data_parameters in ("none", "class"):
-            raise ValueError(
-                f"data_parameters must be instance or joint for sigma-drop, got {self.data_parameters!r}; "
-                "add --data-parameters instance"
-            )
+
+    @classmethod
+    def defaults(cls, task: str) -> dict[str, Any]:
+        """What every setting but the data is for a task, if nobody says anything else."""
+        by_field = {
+            each.name: each.default if each.default_factory is MISSING else each.default_factory()
+            for each in fields(cls)
+            if each.name != "data"
+        }
+        return by_field | dict(BY_TASK[task])
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON: what run.json keeps and what resuming compares."""
@@ -213,89 +276,15 @@ class TrainConfig:
         if self.out is not None:
             return self.out
         parts = [self.data.resolve().name.split(".")[0] or "data", self.method]
+        parts += [self.model] * (self.task == "counting" and ":" not in self.model)
         parts += [self.data_parameters] * (self.data_parameters != "none") + ["oracle"] * self.oracle
         return Path("runs") / "-".join([*parts, f"seed{self.seed}", *self._others()])
 
     def _others(self) -> list[str]:
         """A short name for the settings that the name of the folder does not tell, where they are not the default."""
-        told = FREE | {"data", "method", "data_parameters", "oracle", "seed"}
-        plain, default = self.plain(), {each.name: each.default for each in fields(self)} | {"steps": [0.3, 0.6, 0.9]}
+        told = FREE | {"data", "task", "method", "data_parameters", "oracle", "seed"}
+        told |= {"model"} if self.task == "counting" and ":" not in self.model else set()
+        plain, default = self.plain(), self.defaults(self.task)
         others = {name: value for name, value in plain.items() if name not in told and value != default[name]}
         text = json.dumps(others, sort_keys=True)
         return [hashlib.blake2b(text.encode(), digest_size=3).hexdigest()] if others else []
-
-
-@dataclass(frozen=True)
-class ScoreConfig:
-    """Settings of `tamis score`.
-
-    Attributes:
-        runs: run folders whose models score; the scores of several are averaged.
-        data: score these images instead of the training images of the first run.
-        scores: loss, margin, entropy, el2n and grand are of the model; forgetting and aum are of the run's history,
-            for its own training images only.
-        which: the checkpoint that scores, last or best.
-        out: the table, .parquet or .csv; by default scores.csv in the first run folder.
-        device: auto, cpu, cuda, cuda:1, mps.
-        batch_size: images of a step.
-
-    Raises:
-        ValueError: no run, a batch size below 1, or a table of another kind.
-    """
-
-    runs: list[Path]
-    _: KW_ONLY
-    data: Path | None = None
-    scores: list[Score] = field(default_factory=lambda: ["loss", "margin", "entropy", "el2n"])
-    which: Literal["last", "best"] = "last"
-    out: Path | None = None
-    device: str = "auto"
-    batch_size: int = 256
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_ranges(self)
-        if not self.runs:
-            raise ValueError("runs must name at least one run folder, got none")
-        if self.out is not None and self.out.suffix not in (".csv", ".parquet"):
-            raise ValueError(f"out must end in .parquet or .csv, got {str(self.out)!r}")
-
-
-@dataclass(frozen=True)
-class CheckConfig:
-    """Settings of `tamis check`.
-
-    Attributes:
-        data: images with labels, in any layout that can be trained on.
-        validation: the data set that a training is judged by, if it does not come with the data.
-        against: a run folder: name every file whose content differs from what this run has seen.
-        fix: folder to write exclude.txt (for `tamis train --exclude`) and findings.csv to; nothing is ever written
-            over, nor into the data.
-        annotations: boxes or points of the images: COCO .json, a folder of YOLO .txt or VOC .xml, a .csv of image,x,y,
-            or a folder of ShanghaiTech's .mat; the data is then a folder of images, classes are not looked for, and
-            --fix writes corrected annotations to OUT/annotations.
-        near: look for near duplicates too: the same picture in another size or compression.
-        show: so many lines of each finding; 0 = all.
-        json: print one JSON document and nothing else.
-        workers: processes that read and decode.
-
-    Raises:
-        ValueError: a number outside its range.
-    """
-
-    data: Path
-    _: KW_ONLY
-    validation: Path | None = None
-    against: Path | None = None
-    fix: Path | None = None
-    annotations: Path | None = None
-    near: bool = True
-    show: int = 10
-    json: bool = False
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_ranges(self)
-        if self.show < 0:
-            raise ValueError(f"show must be at least 0, got {self.show!r}; 0 shows all")

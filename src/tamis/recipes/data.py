@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tamis.data import (
+    CountedImages,
     Images,
     MemoryImages,
     Noise,
@@ -27,7 +28,11 @@ from tamis.data import (
 )
 from tamis.moment import seed_of
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.counted import counted_like, open_counted
 from tamis.recipes.reconcile import Known, reconcile
+from tamis.rules import quantile_bins
+
+_BINS = 4  # of equally many images by count
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,7 @@ def load(config: TrainConfig, run: Path | None = None, *, accept: bool = False) 
             run.
     """
     listed = () if config.exclude is None else _listed(config.exclude)
-    size, workers, max_bad = config.image_size, config.workers, config.max_bad
-    train, validation = open_splits(config.data, size=size, workers=workers, max_bad=max_bad, forgiven=listed)
-    if config.validation is not None:
-        validation = open_like(config.validation, config, train, "validation")
+    train, validation = open_splits_of(config, listed)
     if run is not None:
         known = reconcile(run, train, validation, accept=accept, how=config.fingerprint)
         noise = None
@@ -92,6 +94,17 @@ def load(config: TrainConfig, run: Path | None = None, *, accept: bool = False) 
     return Data(train if noise is None else train.with_labels(noise.labels), validation, noise)
 
 
+def open_splits_of(config: TrainConfig, forgiven: Sequence[str] = ()) -> tuple[Images, Images | None]:
+    """Open the splits of a configuration's data as they are; arguments and answer are those of `open_splits`."""
+    if config.task == "counting":
+        return open_counted(config, forgiven)
+    size, workers, max_bad = config.image_size, config.workers, config.max_bad
+    train, validation = open_splits(config.data, size=size, workers=workers, max_bad=max_bad, forgiven=forgiven)
+    if config.validation is not None:
+        validation = open_like(config.validation, config, train, "validation")
+    return train, validation
+
+
 def open_like(path: Path, config: TrainConfig, train: Images, name: str) -> Images:
     """Open other images for a model of `train`: with its classes, and for images held in memory of its size.
 
@@ -104,6 +117,8 @@ def open_like(path: Path, config: TrainConfig, train: Images, name: str) -> Imag
     Raises:
         ValueError: the other images do not fit.
     """
+    if config.task == "counting":
+        return counted_like(path, config)
     size, workers, max_bad = config.image_size, config.workers, config.max_bad
     judged = name == "validation"
     other = open_images(path, "validation", size=size, workers=workers, max_bad=max_bad) if judged else None
@@ -133,16 +148,21 @@ def _form(source: Images) -> str:
 
 
 def _held_out(train: Images, config: TrainConfig) -> Tensor:
+    # Few images have the same count: they are held out of bins.
+    bins = quantile_bins(train.labels.float(), _BINS) if config.task == "counting" else train.labels
     try:
-        return held_out(train.labels, config.hold_out, seed_of(config.seed, "hold out"))
+        return held_out(bins, config.hold_out, seed_of(config.seed, "hold out"))
     except ValueError as error:
         raise ValueError(
             f"hold_out must leave at least one image to judge by, got {config.hold_out!r} of {len(train)} images in "
-            f"{len(train.class_names)} classes; raise it, add images, or give --validation"
+            f"{len(bins.unique())} {'bins' if config.task == 'counting' else 'classes'}; raise it, add images, or give "
+            "--validation"
         ) from error
 
 
 def _augmented(train: Images, config: TrainConfig) -> Images:
+    if isinstance(train, CountedImages):
+        return train  # its views come with it
     if isinstance(train, MemoryImages):
         return train.with_augmentation(PadCrop(flip=config.flip, pad=config.crop))
     return train.with_augmentation(ResizedCrop(size=config.image_size, flip=config.flip))

@@ -1,4 +1,4 @@
-"""The demo: real handwritten digits, 40 % of the training labels redrawn, three trainings side by side.
+"""The demo: handwritten digits with wrong labels, trained on in three ways; then a counter on a generated crowd.
 
 The digits come inside scikit-learn (1,797 images of 8 x 8 pixels, UCI), so nothing is downloaded.
 """
@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from tamis.data import MemoryImages, hold_out
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, make_noise
+from tamis.recipes.demo_counting import counting_chapter
 from tamis.recipes.train import train_on
 from tamis.recipes.watching import plain_console
 from tamis.report import suspects, write_report
@@ -40,8 +42,16 @@ def digits(config: TrainConfig) -> Data:
 
 
 def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
-    """Train plainly, with data parameters, and on the clean part only; print and compare."""
+    """Show the chapters one after another."""
     console = plain_console()
+    console.print("[1/2] wrong labels")
+    labels_chapter(out, console, threads=threads, seed=seed)
+    console.print("[2/2] counting")
+    counting_chapter(out, console, threads=threads, seed=seed)
+
+
+def labels_chapter(out: Path, console: Console, *, threads: int, seed: int) -> None:
+    """Train plainly, with data parameters, and on the clean part only; print and compare."""
     base = TrainConfig(
         data=Path("digits"), epochs=EPOCHS, flip=False, model="small", seed=seed, threads=threads, noise="symmetric"
     )

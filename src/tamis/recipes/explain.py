@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tamis.report import EpochStory, SampleStory, explain_sample
 
+_CLASSES = f"{'epoch':>5} {'loss':>8} {'margin':>8} {'weight':>7} {'sigma':>8}  predicted"
+_COUNTS = f"{'epoch':>5} {'loss':>8} {'score':>8} {'weight':>8} {'count':>8} {'counted':>8}"
+
 
 def explain_command(run: Path, sample: str) -> None:
     """Print the story of a sample."""
@@ -16,7 +19,7 @@ def explain_command(run: Path, sample: str) -> None:
 
 def told(story: SampleStory, class_names: Sequence[str]) -> list[str]:
     """The story in lines: what the sample is, how suspicious, and a line for each epoch."""
-    label = f"label {class_names[story.label]}"
+    label = f"label {class_names[story.label]}" if class_names else f"{story.label:,} points"
     if story.clean_label is not None and story.clean_label != story.label:
         label += f", which is wrong: it is {class_names[story.clean_label]}"
     lines = [f"{story.key} (sample {story.index})", label]
@@ -25,16 +28,35 @@ def told(story: SampleStory, class_names: Sequence[str]) -> list[str]:
     else:
         place = f"place {story.rank:,} of {story.count:,}, the first looks most wrong"
         lines.append(f"{story.measure} {story.score:.3g}: {place}")
-    lines.append(f"{'epoch':>5} {'loss':>8} {'margin':>8} {'weight':>7} {'sigma':>8}  predicted")
-    return [*lines, *(_line(epoch, class_names) for epoch in story.epochs)]
+    lines.append(_CLASSES if class_names else _COUNTS)
+    since, before = 0, None
+    for epoch in story.epochs:
+        since = since if epoch.hidden == before else epoch.epoch + 1
+        before = epoch.hidden
+        text = _hidden(epoch, since) if epoch.loss is None else _figures(epoch, class_names)
+        lines.append(f"{epoch.epoch + 1:5d} {text}")
+    return lines
 
 
-def _line(epoch: EpochStory, class_names: Sequence[str]) -> str:
-    if epoch.loss is None:
-        return f"{epoch.epoch + 1:5d}  hidden: {epoch.hidden or 'not shown'}"
+def _hidden(epoch: EpochStory, since: int) -> str:
+    """Why a sample was not shown, from `since` on; what waits and what is pruned are the two parts of `rules.Clip`."""
+    kind, _, rule = (epoch.hidden or "not shown").partition(": ")
+    place = "" if epoch.rank is None else f"rank {epoch.rank:,} of {epoch.of:,}"
+    if kind == "waits":
+        return f" waits: {place}, the pace shows {epoch.paced:,} ({rule})" if place else f" waits: {rule}"
+    place = f", {place} by score" if place else ""
+    if kind == "pruned":
+        return f" hidden: pruned at epoch {since}{place} ({rule})"
+    return f" hidden: {epoch.hidden or 'not shown'}{place}"
+
+
+def _figures(epoch: EpochStory, class_names: Sequence[str]) -> str:
+    if not class_names:
+        counted = (epoch.loss, epoch.score, epoch.weight, epoch.count, epoch.predicted_count)
+        return " ".join(_figure(value, 8) for value in counted)
     figures = [_figure(epoch.loss, 8), _figure(epoch.margin, 8), _figure(epoch.weight, 7), _figure(epoch.sigma, 8)]
     predicted = "" if epoch.predicted is None else class_names[epoch.predicted]
-    return f"{epoch.epoch + 1:5d} {' '.join(figures)}  {predicted}" + ("" if epoch.correct else " (not its label)")
+    return f"{' '.join(figures)}  {predicted}" + (" (not its label)" if epoch.correct is False else "")
 
 
 def _figure(value: float | None, width: int) -> str:

@@ -6,7 +6,7 @@ unless the change is accepted. Then
 - added samples get new positions behind all others and start unscored;
 - removed ones keep their position, scores and history, but have no image and are never shown again;
 - edited ones keep their position, and are unscored again, sigma and its momentum as at the start: what was learned is
-  about another image or label. A removed sample that comes back is treated likewise.
+  about another image, label or point. A removed sample that comes back is treated likewise.
 
 What the run is judged by: a sample that was held out stays held out, whatever comes or goes; all others train, new
 ones too. A new sample with the content of one that was held out is that one under another name, and is held out.
@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tamis.data import Images, MemoryImages
+from tamis.data import CountedImages, Images, MemoryImages
 from tamis.data.fingerprint import SCHEMA, How, Told, fingerprint
 from tamis.files import replace_file
 from tamis.fit.growth import Changes
@@ -146,6 +146,8 @@ def reconcile(
 
 
 def _form(source: Images) -> str:
+    if isinstance(source, CountedImages):
+        return "points"
     return "x".join(map(str, source.images.shape[1:])) if isinstance(source, MemoryImages) else "files"
 
 

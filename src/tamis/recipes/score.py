@@ -3,8 +3,9 @@
 import csv
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,18 +15,20 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from tamis.batch import Batch
-from tamis.checkpoint import load_checkpoint
-from tamis.data import Images, MemoryImages, UnreadableImage
+from tamis.data import CountedImages, Images, MemoryImages, UnreadableImage
 from tamis.files import replace_file
+from tamis.fit import whole_plan
 from tamis.fit.settings import device_of
 from tamis.history import write_table
 from tamis.recipes.cells import plain_cell
-from tamis.recipes.config import Score, ScoreConfig, TrainConfig
-from tamis.recipes.data import load, open_like
-from tamis.recipes.train import model_of
+from tamis.recipes.command_config import DEFAULT_SCORES, ScoreConfig
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.data import load, open_like, open_splits_of
+from tamis.recipes.parts import model_of
+from tamis.recipes.scorer import fitted_source, model_of_run
 from tamis.recipes.watching import plain_console
-from tamis.run import checkpoint_of
 from tamis.scores import average, cross_entropy, el2n, entropy, forgetting, grand, margin
+from tamis.tasks.counting import Counting
 
 OF_LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "loss": cross_entropy,
@@ -65,15 +68,16 @@ def score(config: ScoreConfig, console: Console | None = None) -> tuple[Path, di
         UnreadableImage: too many images cannot be read.
         FileNotFoundError: a folder is no run, or has no checkpoint yet.
     """
-    _hold_to_known(config)
+    task = TrainConfig.read(config.runs[0]).task if config.runs else config.task
+    config = replace(config, scores=config.scores or DEFAULT_SCORES[task])
+    _hold_to_known(config, task)
     console = console or Console(quiet=True)
     source: Images | None = None
     table: dict[str, list[Any]] = {}
     columns: dict[str, list[Tensor]] = {}
-    for run in config.runs:
-        source, scored = _of_run(run, source, config, console)
-        read, names = scored["index"].tolist(), source.class_names
-        keys = [source.keys[place] for place in read]
+    for run in config.runs or [None]:
+        source, scored = _of_weights(config, console) if run is None else _of_run(run, source, config, console)
+        keys = [source.keys[place] for place in scored["index"].tolist()]
         if table and table["key"] != keys:
             raise ValueError(
                 f"runs must be scored on the same images, got {len(keys)} that could be read for {str(run)!r} and "
@@ -81,21 +85,31 @@ def score(config: ScoreConfig, console: Console | None = None) -> tuple[Path, di
             )
         for name in config.scores:
             columns.setdefault(name, []).append(scored[name])
-        table = {
-            "key": keys,
-            "label": [names[label] for label in source.labels[read].tolist()],
-            "predicted": [names[label] for label in scored["predicted"].tolist()],
-        }
+        table = {"key": keys, **_told(source, scored)}
     if source is None:
         raise ValueError("runs must name at least one run folder, got none")
     table |= {name: average(torch.stack(each)).tolist() for name, each in columns.items()}
-    return _write(config.out or config.runs[0] / "scores.csv", table), _left_out(source)
+    folder = config.runs[0] if config.runs else Path()
+    return _write(config.out or folder / "scores.csv", table), _left_out(source)
 
 
-def _hold_to_known(config: ScoreConfig) -> None:
-    unknown = [name for name in config.scores if name not in get_args(Score)]
+def _told(source: Images, scored: dict[str, Tensor]) -> dict[str, list[Any]]:
+    """What the data says of each sample, and what the model does."""
+    labels, names = source.labels[scored["index"]].tolist(), source.class_names
+    if isinstance(source, CountedImages):
+        return {"count": [float(count) for count in labels], "predicted": scored["predicted"].tolist()}
+    return {
+        "label": [names[label] for label in labels],
+        "predicted": [names[label] for label in scored["predicted"].tolist()],
+    }
+
+
+def _hold_to_known(config: ScoreConfig, task: str) -> None:
+    of_counts = DEFAULT_SCORES["counting"]
+    known = of_counts if task == "counting" else [*OF_LOGITS, "grand", *(OF_HISTORY if config.runs else ())]
+    unknown = [name for name in config.scores if name not in known]
     if unknown:
-        raise ValueError(f"scores must be among {', '.join(get_args(Score))}, got {unknown[0]!r}")
+        raise ValueError(f"scores must be among {', '.join(known)} here, got {unknown[0]!r}; leave it out")
     if config.data is not None and set(config.scores) & set(OF_HISTORY):
         raise ValueError("forgetting and aum must be asked of a run's own training images, got --data; leave one out")
 
@@ -115,25 +129,66 @@ def _of_run(
     run: Path, source: Images | None, config: ScoreConfig, console: Console
 ) -> tuple[Images, dict[str, Tensor]]:
     """What is scored (the run's own training images, if nothing is given or asked for), and its scores by this run."""
-    trained = TrainConfig.read(run)
-    weights = checkpoint_of(run, config.which)
+    model, trained = model_of_run(run, config.which)
     data = load(trained, run)
     own = data.train.select(data.there)
     if config.data is not None:
         source = open_like(config.data, trained, data.train, "data")
     source = source or own
-    if source.class_names != own.class_names:
+    if source.class_names != own.class_names or type(source) is not type(own):
         raise ValueError(f"runs must have the same classes, got others in {str(run)!r}; score it by itself")
-    model = model_of(trained, own)
-    model.load_state_dict(load_checkpoint(weights)[0])
-    same = source.with_scale(data.train.mean, data.train.std)
-    scored = _of_model(model, same, config, f"scoring with {run.name}", console)
+    same = fitted_source(source.with_scale(data.train.mean, data.train.std), model)
+    scored = _of_any(model, trained, same, config, f"scoring with {run.name}", console)
     if set(config.scores) & set(OF_HISTORY):
         if list(source.keys) != list(own.keys):
             raise ValueError(f"runs must be of the same samples for forgetting and aum, got others in {str(run)!r}")
         history = _of_history(run, len(data.train))
         scored |= {name: each[data.there][scored["index"]] for name, each in history.items()}
     return source, scored
+
+
+def _of_weights(config: ScoreConfig, console: Console) -> tuple[Images, dict[str, Tensor]]:
+    """What is scored, and its scores by a model that no run has trained."""
+    if config.data is None or config.model is None:
+        raise ValueError("model must come with data, got none; give --data")
+    names = ("task", "model", "weights", "annotations", "density_sigma", "density_scale")
+    told = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    trained = TrainConfig(config.data, **told)
+    source, _ = open_splits_of(trained)
+    model = model_of(trained, source)
+    return source, _of_any(
+        model, trained, fitted_source(source, model), config, f"scoring with {config.model}", console
+    )
+
+
+def _of_any(
+    model: nn.Module, trained: TrainConfig, source: Images, config: ScoreConfig, title: str, console: Console
+) -> dict[str, Tensor]:
+    """Scores by a model of either task: columns (m,) of what can be read."""
+    if not isinstance(source, CountedImages):
+        return _of_model(model, source, config, title, console)
+    device, parts = device_of(config.device), {}
+    model.to(device).eval()
+    task = Counting(scale=trained.density_scale, tile=trained.tile)
+    plan = whole_plan(source, trained.batch_size)
+    for batch in track(
+        source.batches(plan, epoch=0, seed=0, train=False),
+        title, len(plan), console=console, transient=True, disable=not console.is_terminal,
+    ):  # fmt: skip
+        if not len(batch):
+            continue
+        with torch.inference_mode():
+            columns = task.losses(model, batch.to(device))[1]
+        loss, count, predicted = (columns[name].cpu() for name in ("loss", "count", "predicted_count"))
+        found = {"index": batch.index, "predicted": predicted, "loss": loss, "pixel": loss / batch.targets[0].numel()}
+        found |= {"head": loss / count.clamp(min=1), "error": (predicted - count).abs()}
+        for name, values in found.items():
+            parts.setdefault(name, []).append(values)
+    if not parts:
+        raise UnreadableImage(f"images must be readable, got none of {len(source)} that is; repair the files")
+    columns = {name: torch.cat(each) for name, each in parts.items()}
+    order = columns["index"].argsort()
+    return {name: values[order] for name, values in columns.items()}
 
 
 def _of_model(model: nn.Module, source: Images, config: ScoreConfig, title: str, console: Console) -> dict[str, Tensor]:

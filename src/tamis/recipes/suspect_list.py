@@ -1,4 +1,4 @@
-"""suspects.csv: the labels that look wrong, for a spreadsheet or a labelling tool."""
+"""suspects.csv: the labels and annotations that look wrong, for a spreadsheet or a labelling tool."""
 
 import csv
 import io
@@ -6,21 +6,31 @@ from pathlib import Path
 
 from tamis.files import replace_file
 from tamis.recipes.cells import plain_cell
-from tamis.report import suspects
+from tamis.report import Suspect, suspects
 
 
 def write_suspects(run: Path, count: int, class_names: list[str]) -> Path:
     """Write the most suspicious samples of a run to suspects.csv in its folder.
 
-    Columns: rank (from 1), key, label, predicted, score (sigma, or the mean loss without data parameters).
+    Columns: rank (from 1), key, label, predicted, score (sigma, or the mean loss without data parameters). Without
+    classes, in counting: rank, key, count and predicted (of the view that was shown last, the whole image or a patch),
+    score (the mean of its scores).
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["rank", "key", "label", "predicted", "score"])
+    writer.writerow(["rank", "key", "label" if class_names else "count", "predicted", "score"])
     for rank, suspect in enumerate(suspects(run, count), 1):
-        predicted = "" if suspect.predicted is None else class_names[suspect.predicted]
-        names = [plain_cell(class_names[suspect.label]), plain_cell(predicted)]
-        writer.writerow([rank, plain_cell(suspect.key), *names, f"{suspect.score:.6g}"])
+        cells = _names(suspect, class_names) if class_names else _counts(suspect)
+        writer.writerow([rank, plain_cell(suspect.key), *cells, f"{suspect.score:.6g}"])
     path = run / "suspects.csv"
     replace_file(path, table.getvalue())
     return path
+
+
+def _names(suspect: Suspect, class_names: list[str]) -> list[str]:
+    predicted = "" if suspect.predicted is None else class_names[suspect.predicted]
+    return [plain_cell(class_names[suspect.label]), plain_cell(predicted)]
+
+
+def _counts(suspect: Suspect) -> list[str]:
+    return ["" if value is None else f"{value:.6g}" for value in (suspect.count, suspect.predicted_count)]

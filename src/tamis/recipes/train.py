@@ -1,12 +1,10 @@
-"""Train an image classifier: data -> noise (if asked for) -> method -> fit -> calibration -> report."""
+"""Train: data -> noise (if asked for) -> method -> scores (if it needs them) -> fit -> what is told of the model."""
 
 import shlex
 import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -14,106 +12,23 @@ from rich.console import Console
 from torch import nn
 
 import tamis
-from tamis.data import Images, MemoryImages
-from tamis.fit import Cosine, Fitted, Flat, Linear, Progress, Settings, Steps, Triangle, fit
-from tamis.fit.settings import Schedule
-from tamis.methods import METHODS, PRESETS, Method, Temperature
-from tamis.models import build_model
-from tamis.moment import seed_of
+from tamis.data import CountedImages, MemoryImages
+from tamis.fit import Fitted, Progress, Settings, fit
+from tamis.methods import Method, Temperature
 from tamis.recipes.config import FREE, TrainConfig
-from tamis.recipes.data import Data, excluded, hold_to_samples, load, make_noise
+from tamis.recipes.data import Data, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
-from tamis.recipes.others import device_of_this, rank, together, wait_for_all
+from tamis.recipes.judged import calibrate, write_predictions
+from tamis.recipes.others import rank, together, wait_for_all
+from tamis.recipes.parts import method_of, model_of, settings_of, task_of, temperature_of_config
 from tamis.recipes.reconcile import remember
+from tamis.recipes.scorer import fitted_source, initial_scores
 from tamis.recipes.stopping import stopping
 from tamis.recipes.watching import SLOW_SIGMA, TensorBoard, epoch_line, progress_bar, slow_sigma
-from tamis.rules import Chain, Exclude
 from tamis.run import Run, is_begun
-from tamis.tasks.calibration import ece, temperature_of
-from tamis.tasks.classification import Classification, predictions
+from tamis.tasks.counting import Counting
 
 __all__ = ["Data", "load", "make_noise", "train", "train_on"]
-
-SCHEDULES: dict[str, Schedule] = {
-    "triangle": Triangle(),
-    "cosine": Cosine(),
-    "linear": Linear(),
-    "flat": Flat(),
-}
-
-
-def method_of(config: TrainConfig, data: Data) -> Method:
-    """The method, with what the user or the oracle leaves out before it."""
-    options: dict[str, Any] = {"ratio": config.ratio} if config.method in ("random", "infobatch") else {}
-    if config.method in ("sigma-drop", "loss-drop") and config.start is not None:
-        options["start"] = config.start
-    method = METHODS[config.method](**options)
-    first = []
-    if data.known is not None and data.known.gone.any():
-        first.append(Exclude(data.known.gone, "no longer in the data"))
-    if config.exclude is not None:
-        first.append(Exclude(excluded(config.exclude, data), f"listed in {config.exclude.name}"))
-    if config.oracle and data.noise is not None:
-        first.append(Exclude(data.noise.changed, "its label is known to be wrong"))
-    return replace(method, rule=Chain((*first, method.rule))) if first else method
-
-
-def temperature_of_config(config: TrainConfig) -> Temperature | None:
-    """The settings of the data parameters, or None."""
-    if config.data_parameters == "none":
-        return None
-    given = {name: getattr(config, name) for name in ("instance_rate", "instance_decay", "class_lr")}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return replace(PRESETS[config.preset], kind=config.data_parameters, **chosen)
-
-
-def settings_of(config: TrainConfig) -> Settings:
-    """The settings of the training loop.
-
-    Raises:
-        ValueError: torch.optim has no such optimiser, or it takes other arguments.
-    """
-    kind = getattr(torch.optim, config.optimizer, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        raise ValueError(f"optimizer must be a name in torch.optim, got {config.optimizer!r}; SGD and AdamW are usual")
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.optimizer in ("SGD", "RMSprop"):
-        options["momentum"] = config.momentum
-    if config.optimizer == "SGD" and config.momentum > 0:
-        options["nesterov"] = True
-    names = ("epochs", "batch_size", "accumulate", "amp", "channels_last", "compile", "device", "history", "seed")
-    names += ("checkpoint_seconds", "on_full")
-    try:
-        signature(kind).bind(None, **options)
-    except TypeError as error:
-        raise ValueError(
-            f"optimizer must take {', '.join(options)}, got {config.optimizer!r}: {error}; SGD and AdamW do"
-        ) from error
-    settings = Settings(
-        optimizer=partial(kind, **options),
-        schedule=Steps(tuple(config.steps)) if config.schedule == "steps" else SCHEDULES[config.schedule],
-        **{name: getattr(config, name) for name in names},
-    )
-    return replace(settings, device=device_of_this(config.device))
-
-
-def model_of(config: TrainConfig, train: Images) -> nn.Module:
-    """The model, initialised from the seed or with the given weights."""
-    batch = next(train.batches([torch.arange(1)], epoch=0, seed=0, train=False))
-    channels, size = batch.inputs.shape[1], batch.inputs.shape[-1]
-    name = config.model if config.model != "auto" else "small" if size <= 64 else "resnet18"
-    try:
-        return build_model(
-            name,
-            classes=len(train.class_names),
-            channels=channels,
-            size=size,
-            weights=config.weights,
-            new_head=config.new_head,
-            seed=seed_of(config.seed, "model"),
-        )
-    except TypeError as error:  # "module:callable" that is no callable, or that returns no model
-        raise ValueError(str(error)) from error
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Fitted:
@@ -153,11 +68,15 @@ def train_on(
         torch.set_num_threads(config.threads)
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
     data = on_device(data, settings.resolved_device())
-    model = model_of(config, data.train.select(data.there[:1]))
+    model, task = model_of(config, data.train), task_of(config)
+    data = replace(data, train=fitted_source(data.train, model), validation=fitted_source(data.validation, model))
     # Closed also where a signal ends the training: nobody has to take the folder over.
     with closing(_opened(config, data, describe(config, data, settings, method, temperature))) as run:
         if lines:
             console.print(_intent(config, data, model, settings, method, temperature, run))
+        scores, cost = None, None
+        if method.score == "given" and not run.finished:
+            scores, cost = initial_scores(config, data, run.folder / "ledger", console, train_on)
         board = TensorBoard(run.folder / "tensorboard" if rank() == 0 else None)
         with progress_bar(name, config.epochs, console) as show, stopping() as stop:
 
@@ -173,7 +92,7 @@ def train_on(
             try:
                 fitted = fit(
                     model,
-                    Classification(),
+                    task,
                     data.train,
                     settings=settings,
                     method=method,
@@ -183,6 +102,7 @@ def train_on(
                     watch=watch,
                     stop=stop,
                     changes=None if data.known is None else data.known.changes,
+                    scores=scores,
                 )
             except torch.OutOfMemoryError as error:
                 raise ValueError(
@@ -190,10 +110,24 @@ def train_on(
                     "take a smaller --batch-size, or cut it in pieces with --accumulate 2"
                 ) from error
         board.close()
-        if config.calibrate and rank() == 0:
-            fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
-            run.finish(fitted.result)
+        if rank() == 0:
+            _finish(config, data, fitted, settings, run, cost)
         return fitted
+
+
+def _finish(
+    config: TrainConfig, data: Data, fitted: Fitted, settings: Settings, run: Run, cost: dict[str, Any] | None
+) -> None:
+    """What is found out about a trained model, beside the figures of its epochs."""
+    if cost is not None:
+        fitted.result["costs"]["scorer"] = cost
+    task = task_of(config)
+    if isinstance(task, Counting) and isinstance(data.validation, CountedImages):
+        folder = run.folder / "predictions"
+        fitted.result["counting"] = write_predictions(folder, fitted.model, task, data.validation, settings)
+    elif config.calibrate:
+        fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
+    run.finish(fitted.result)
 
 
 def _opened(config: TrainConfig, data: Data, about: dict[str, Any]) -> Run:
@@ -245,24 +179,6 @@ def describe(
     }
 
 
-def calibrate(model: nn.Module, validation: Images, settings: Settings) -> dict[str, float]:
-    """Fit one temperature on the validation images; expected calibration error before and after.
-
-    The second figure is of the images that the temperature was fitted on: a lower bound of what to expect.
-    """
-    device = settings.resolved_device()
-    batches = validation.batches(torch.arange(len(validation)).split(512), epoch=0, seed=0, train=False)
-    model.eval()
-    pairs = [(z.cpu(), y.cpu()) for z, y in predictions(model, (batch.to(device) for batch in batches))]
-    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    temperature = temperature_of(logits, labels)
-    return {
-        "temperature": temperature,
-        "ece_before": ece(logits, labels),
-        "ece_after": ece(logits / temperature, labels),
-    }
-
-
 def _intent(
     config: TrainConfig,
     data: Data,
@@ -274,8 +190,10 @@ def _intent(
 ) -> str:
     """What is going to happen, in a few lines, before the first long wait."""
     classes, parameters = len(data.train.class_names), sum(each.numel() for each in model.parameters())
+    labels = data.train.labels
+    what = f"of {classes} classes" if classes else f"with {int(labels.min())} to {int(labels.max())} points"
     lines = [
-        f"{len(data.train):,} training images of {classes} classes, {len(data.validation):,} to judge by",
+        f"{len(data.train):,} training images {what}, {len(data.validation):,} to judge by",
         f"model {config.model} ({type(model).__name__}, {parameters:,} parameters), method {config.method}, "
         f"epochs: {config.epochs}, on {settings.resolved_device()}",
     ]

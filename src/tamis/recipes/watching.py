@@ -45,12 +45,19 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     done = row["epoch"] + 1
     parts = [f"epoch {done:3d}/{epochs}", f"loss {row['train_loss']:.4f}"]
     if row["validation"] is not None:
-        parts.append(f"validation {100 * row['validation']['accuracy']:.2f} %")
+        parts.append(f"validation {judged(row['validation'])}")
     if row["sigma"] is not None:
         parts.append("sigma " + " / ".join(f"{row['sigma'][name]:.3g}" for name in ("p05", "p50", "p95")))
     if row["hidden"]:
         parts.append(f"hidden {row['hidden']:,}")
     return " · ".join([*parts, f"{row['seconds']:.0f} s", pace(row["samples_seen"], row["seconds"], done, epochs)])
+
+
+def judged(figures: dict[str, float]) -> str:
+    """The figures of an evaluation that decide, in a few words."""
+    if "mae" in figures:
+        return f"MAE {figures['mae']:.2f} of {figures['count']:.1f}, RMSE {figures['rmse']:.2f}"
+    return f"{100 * figures['accuracy']:.2f} %"
 
 
 # By mid-training the sigma of wrong labels has passed this, unless the rate is too low for the length (docs/log.md).
@@ -90,6 +97,8 @@ class TensorBoard:
             **{f"data_parameters/sigma_{name}": value for name, value in (row["sigma"] or {}).items()},
         }
         for name, value in figures.items():
+            if value is None:
+                continue
             self._writer.add_scalar(name, value, row["epoch"], walltime=time.time())
 
     def close(self) -> None:

@@ -2,27 +2,29 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from tamis.files import replace_file
-from tamis.report import tables
+from tamis.report import counting_tables, tables
 from tamis.report.charts import colours, training_charts
+from tamis.report.counting_charts import counting_charts
+from tamis.report.counting_verdict import counting_verdict
+from tamis.report.gains import gains
 from tamis.report.label_charts import label_charts
+from tamis.report.left_out import curriculum_section
 from tamis.report.records import Record, read_record
+from tamis.report.sample_table import all_samples
 from tamis.report.suspicion import ranked_suspects
-from tamis.report.thumbnails import thumbnail_uri
+from tamis.report.thumbnails import Thumbnails, thumbnail_uri
 from tamis.report.verdict import verdict
 
 PICTURES = 24
-
-Thumbnails = Callable[[int], Image.Image]
 
 
 def write_report(
@@ -31,29 +33,33 @@ def write_report(
     *,
     thumbnails: Thumbnails | None = None,
     names: Sequence[str] | None = None,
+    validation_thumbnails: Thumbnails | None = None,
 ) -> Path:
     """Write one HTML page about a run, or about several runs side by side.
 
-    The labels (suspects, classes, sigma) are shown of one run: the first that learned a sigma, else the first. The
-    page needs no network and stays under 5 MB: beyond 20,000 samples its table holds the most suspicious 20,000.
+    The labels (suspects, classes, sigma) are shown of one run: the first that learned a sigma, else the first. Of
+    counters the second is compared with the first, as the paper's CLIP with standard training. The page needs no
+    network and stays under 5 MB: beyond 20,000 samples its table holds the most suspicious 20,000.
 
     Args:
         run: a run folder, or several; they may still be training.
         out: where to write; default `report.html` in the (first) run folder.
         thumbnails: from an index in the shown run's training data to a picture; without it the suspects have none.
+            Of counters those of the first run: the others show pictures if they have the same data.
         names: what to call the runs on the page; default the folders' names.
+        validation_thumbnails: from an index in the first run's validation data to a whole picture, for maps of counts.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: no run, not one distinct name for each run, or no finished epoch in a run.
+        ValueError: no run, not one distinct name for each run, no finished epoch in a run, or counters beside
+            classifiers.
         FileNotFoundError: a folder is not a run folder.
     """
     folders = [Path(run)] if isinstance(run, str | Path) else [Path(folder) for folder in run]
     records = [read_record(folder, name) for folder, name in zip(folders, _names(folders, names), strict=True)]
-    focus = next((record for record in records if record.history.has_sigma), records[0])
-    page = render(records, focus, thumbnails)
+    page = render(records, _focus(records), thumbnails, validation_thumbnails)
     target = Path(out) if out is not None else folders[0] / "report.html"
     replace_file(target, page.encode("utf-8", "replace"))
     return target
@@ -70,8 +76,24 @@ def _names(folders: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     return list(names)
 
 
-def render(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None) -> str:
-    """The page's HTML; `focus` is the run whose labels are shown."""
+def _focus(records: Sequence[Record]) -> Record:
+    tasks = {"counting" if record.counting else "classification" for record in records}
+    if len(tasks) > 1:
+        raise ValueError("runs must have one task, got counting and classification; write a report for each")
+    if records[0].counting:
+        return records[min(1, len(records) - 1)]
+    return next((record for record in records if record.history.has_sigma), records[0])
+
+
+def render(
+    records: Sequence[Record],
+    focus: Record,
+    thumbnails: Thumbnails | None,
+    validation_thumbnails: Thumbnails | None = None,
+) -> str:
+    """The page's HTML; `focus` is the run whose samples are shown."""
+    if focus.counting and not focus.samples.keys.equals(records[0].samples.keys):
+        thumbnails = None
     environment = Environment(
         loader=PackageLoader("tamis.report", "."),
         autoescape=True,
@@ -80,41 +102,59 @@ def render(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | No
         lstrip_blocks=True,
     )
     environment.filters.update(number=tables.number, percent=tables.percent)
+    content, embedded = all_samples(focus)
     script = files("tamis.report").joinpath("table.js").read_text(encoding="utf-8")
     style = files("tamis.report").joinpath("style.css").read_text(encoding="utf-8")
     return environment.get_template("template.html.j2").render(
         script=Markup(script),  # noqa: S704 - our own file
         style=Markup(style),  # noqa: S704 - our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        verdict=verdict(records, focus),
+        counting=focus.counting,
         focus=focus,
         records=records,
         colours=colours(records, focus),
-        results=tables.results(records),
         incidents=tables.incidents(records),
         facts=facts(focus),
-        training=training_charts(records, focus),
-        labels=label_charts(focus),
-        detection=focus.detection[-1] if focus.detection else None,
-        calibrated=any((record.result or {}).get("calibration") for record in records),
-        saved=any("seconds_checkpoints" in ((record.result or {}).get("costs") or {}) for record in records),
         reproduce=[_reproduction(record, focus) for record in records],
         notes=[f"{record.name}: {note}" for record in records for note in record.notes],
         pictured=thumbnails is not None,
-        **_samples(focus, thumbnails),
+        content=Markup(content),  # noqa: S704 - escaped by script_json
+        embedded=embedded,
+        **curriculum_section(records, focus, thumbnails),
+        **(
+            _counting(records, focus, thumbnails, validation_thumbnails)
+            if focus.counting
+            else _classification(records, focus, thumbnails)
+        ),
     )
 
 
-def _samples(focus: Record, thumbnails: Thumbnails | None) -> dict[str, Any]:
+def _classification(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None) -> dict[str, Any]:
     rows, suspect_note = tables.classes(focus)
-    content, embedded = tables.all_samples(focus)
     return {
+        "verdict": verdict(records, focus),
+        "results": tables.results(records),
+        "training": training_charts(records, focus),
+        "labels": label_charts(focus),
+        "detection": focus.detection[-1] if focus.detection else None,
+        "calibrated": any((record.result or {}).get("calibration") for record in records),
+        "saved": any("seconds_checkpoints" in ((record.result or {}).get("costs") or {}) for record in records),
         "suspects": _suspects(focus, thumbnails),
         "classes": rows[: tables.CLASSES],
         "class_count": len(rows),
         "suspect_note": suspect_note,
-        "content": Markup(content),  # noqa: S704 - escaped by script_json
-        "embedded": embedded,
+    }
+
+
+def _counting(
+    records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None, validation: Thumbnails | None
+) -> dict[str, Any]:
+    return {
+        "verdict": counting_verdict(records, focus),
+        "results": counting_tables.counting_results(records),
+        "charts": counting_charts(records, focus),
+        "gains": gains(records, focus, validation),
+        "suspects": counting_tables.annotations(focus, thumbnails),
     }
 
 
@@ -148,6 +188,9 @@ def facts(record: Record) -> list[tuple[str, str]]:
             labels += f", {100 * noise['ratio']:.0f}\u00a0%"
         if noise.get("changed") is not None:
             labels += f" ({noise['changed']:,} changed)"
+    what = [("Classes", f"{len(record.class_names):,}"), ("Labels", labels)]
+    if record.counting:
+        what = counting_tables.counting_facts(record)
     versions = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
     machine = [str(environment[name]) for name in ("device", "processor", "platform") if environment.get(name)]
     if environment.get("threads"):
@@ -158,8 +201,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
             "Samples",
             f"{len(record.samples):,} for training, {int(data.get('validation') or 0):,} for validation",
         ),
-        ("Classes", f"{len(record.class_names):,}"),
-        ("Labels", labels),
+        *what,
         ("Method", str(record.about.get("method") or tables.DASH)),
         ("Epochs", f"{len(record.metrics)} of {record.config.get('epochs', len(record.metrics))}"),
         ("Seed", str(record.config.get("seed", tables.DASH))),

@@ -21,7 +21,7 @@ class Samples:
 
     Attributes:
         keys: n strings.
-        label: int64 (n,), the label trained on.
+        label: int64 (n,), the label trained on; the number of points in counting.
         clean: int64 (n,), the clean label, or None where none is known.
         gone: bool (n,), removed from the data while the run was trained.
     """
@@ -54,6 +54,8 @@ class Snapshot(NamedTuple):
 class History:
     """Per-sample sums and last values over the epochs of a ledger; all arrays are (n,).
 
+    What a task does not tell keeps the value of a sample that was never shown.
+
     Attributes:
         shown: epochs in which the sample was shown.
         loss_sum: sum of the losses (finite ones).
@@ -61,6 +63,8 @@ class History:
         correct: 1 or 0 for the last time shown, -1 before the first.
         predicted: last predicted class, -1 before the first.
         log_sigma: last known instance log sigma, NaN where there is none.
+        score_sum: sum of the scores (finite ones), where the task tells them apart from the losses.
+        count, predicted_count: of the view that was shown last, NaN before the first.
     """
 
     n: int
@@ -71,27 +75,33 @@ class History:
     correct: np.ndarray = field(init=False)
     predicted: np.ndarray = field(init=False)
     log_sigma: np.ndarray = field(init=False)
+    score_sum: np.ndarray = field(init=False)
+    scores: np.ndarray = field(init=False)
+    count: np.ndarray = field(init=False)
+    predicted_count: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shown, self.losses, self.right = (np.zeros(self.n, np.int64) for _ in range(3))
-        self.loss_sum = np.zeros(self.n)
+        self.shown, self.losses, self.right, self.scores = (np.zeros(self.n, np.int64) for _ in range(4))
+        self.loss_sum, self.score_sum = np.zeros(self.n), np.zeros(self.n)
         self.correct, self.predicted = np.full(self.n, -1, np.int64), np.full(self.n, -1, np.int64)
-        self.log_sigma = np.full(self.n, np.nan)
+        self.log_sigma, self.count, self.predicted_count = (np.full(self.n, np.nan) for _ in range(3))
 
     def add(self, part: pa.Table) -> None:
         """Take in a part of an epoch (each sample at most once in a part)."""
         index = part["index"].to_numpy()
         if len(index) and (index.min() < 0 or index.max() >= self.n):
             raise ValueError(f"index must be in [0, {self.n}), got {index.min()} to {index.max()} in the ledger")
-        loss = _floats(part["loss"])
-        finite = np.isfinite(loss)
         self.shown[index] += 1
-        self.losses[index] += finite
-        self.loss_sum[index] += np.where(finite, loss, 0)
-        correct = part["correct"].to_numpy()
-        self.right[index] += correct
-        self.correct[index] = correct
-        self.predicted[index] = part["predicted"].to_numpy()
+        _add(part, "loss", index, self.loss_sum, self.losses)
+        _add(part, "score", index, self.score_sum, self.scores)
+        if "correct" in part.column_names:
+            correct = part["correct"].to_numpy()
+            self.right[index] += correct
+            self.correct[index] = correct
+            self.predicted[index] = part["predicted"].to_numpy()
+        if "count" in part.column_names:
+            self.count[index] = _floats(part["count"])
+            self.predicted_count[index] = _floats(part["predicted_count"])
         if "log_sigma" in part.column_names:
             log_sigma = _floats(part["log_sigma"])
             known = np.isfinite(log_sigma)
@@ -100,7 +110,12 @@ class History:
     @property
     def mean_loss(self) -> np.ndarray:
         """Mean over the epochs in which the sample was shown; NaN where it never was."""
-        return np.divide(self.loss_sum, self.losses, out=np.full(self.n, np.nan), where=self.losses > 0)
+        return _mean(self.loss_sum, self.losses)
+
+    @property
+    def mean_score(self) -> np.ndarray:
+        """Mean over the epochs in which the sample was shown; NaN where it never was, or the task tells none."""
+        return _mean(self.score_sum, self.scores)
 
     @property
     def sigma(self) -> np.ndarray:
@@ -114,13 +129,28 @@ class History:
 
     @property
     def suspicion(self) -> np.ndarray:
-        """The figure that samples are ranked by: sigma if there is one, else the mean loss; higher is worse."""
-        return self.sigma if self.has_sigma else self.mean_loss
+        """The figure that samples are ranked by: sigma, else the mean score, else the mean loss; higher is worse."""
+        return {"sigma": self.sigma, "mean score": self.mean_score, "mean loss": self.mean_loss}[self.measure]
 
     @property
     def measure(self) -> str:
-        """What `suspicion` is: "sigma" or "mean loss"."""
-        return "sigma" if self.has_sigma else "mean loss"
+        """What `suspicion` is: "sigma", "mean score" or "mean loss"."""
+        if self.has_sigma:
+            return "sigma"
+        return "mean score" if self.scores.any() else "mean loss"
+
+
+def _add(part: pa.Table, name: str, index: np.ndarray, total: np.ndarray, number: np.ndarray) -> None:
+    """Add the finite values of a column, if there is one, to a sum and to the number of its terms."""
+    if name in part.column_names:
+        values = _floats(part[name])
+        finite = np.isfinite(values)
+        number[index] += finite
+        total[index] += np.where(finite, values, 0)
+
+
+def _mean(total: np.ndarray, number: np.ndarray) -> np.ndarray:
+    return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
@@ -173,7 +203,7 @@ def parts_by_epoch(run: Path) -> dict[int, Sequence[Path]]:
 
 def snapshots(run: Path, history: History) -> Iterator[Snapshot]:
     """Fill `history` epoch by epoch, and tell after each epoch what is known so far."""
-    wanted = {"index", "loss", "correct", "predicted", "log_sigma"}
+    wanted = {"index", "loss", "score", "correct", "predicted", "log_sigma", "count", "predicted_count"}
     for epoch, paths in parts_by_epoch(run).items():
         for path in paths:
             with pq.ParquetFile(path) as part:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tamis.report.curriculum import Curriculum, read_curriculum, read_scores
 from tamis.report.incidents import Incidents, read_incidents
+from tamis.report.predictions import Predictions, read_predictions
 from tamis.report.reading import Hidden, History, Samples, Snapshot, read_hidden, read_samples, snapshots
 from tamis.report.suspicion import auroc, ranking, share_of_wrong
 
@@ -51,6 +53,8 @@ class Record:
         result: result.json, or None while the run has not ended.
         detection: one entry for each epoch of the ledger; empty where no clean labels are known.
         incidents: images that could not be read, and accepted changes of the data.
+        curriculum: who was left out by score, or None where nobody was.
+        predictions: of the validation images, in counting, once the run has ended.
         notes: what was left out in reading, for the page to say.
     """
 
@@ -65,6 +69,8 @@ class Record:
     detection: Sequence[Detection]
     incidents: Incidents
     notes: Sequence[str]
+    curriculum: Curriculum | None = None
+    predictions: Predictions | None = None
 
     def column(self, *path: str) -> np.ndarray:
         """Float64 (epochs,) of a figure of the metrics, NaN where it is null or absent."""
@@ -76,8 +82,15 @@ class Record:
         return self.about.get("config") or {}
 
     @property
+    def counting(self) -> bool:
+        """Whether the run trained a counter; where it does not say, it trained a classifier."""
+        return self.config.get("task") == "counting"
+
+    @property
     def class_names(self) -> list[str]:
-        """Names by class number, as many as the labels need."""
+        """Names by class number, as many as the labels need; none in counting."""
+        if self.counting:
+            return []
         data = self.about.get("data") or {}
         names = [str(name) for name in data.get("class_names") or []]
         seen = [self.samples.label.max(initial=-1), self.history.predicted.max(initial=-1)]
@@ -88,20 +101,37 @@ class Record:
     @property
     def last(self) -> Mark:
         """The last epoch."""
-        return self._mark("last", -1)
+        return self._mark("last")
 
     @property
     def best(self) -> Mark:
         """The epoch with the highest validation accuracy, the first of equals."""
-        accuracy = self.column("validation", "accuracy")
-        at = int(np.nanargmax(accuracy)) if np.isfinite(accuracy).any() else -1
-        return self._mark("best", at)
+        return self._mark("best")
 
-    def _mark(self, name: str, at: int) -> Mark:
+    def _mark(self, name: Literal["last", "best"]) -> Mark:
+        row = self.judged(name)
+        return Mark(row["epoch"], _dig(row, ["accuracy"]), _dig(row, ["loss"]))
+
+    def judged(self, name: Literal["last", "best"]) -> dict[str, Any]:
+        """The validation figures of an epoch, and its number as "epoch".
+
+        The best has the highest accuracy, the lowest mae in counting, the first of equals.
+        """
         row = (self.result or {}).get(name)
         if not row or row.get("epoch") is None:
+            metric = -self.column("validation", "mae") if self.counting else self.column("validation", "accuracy")
+            at = int(np.nanargmax(metric)) if name == "best" and np.isfinite(metric).any() else -1
             row = {"epoch": self.metrics[at]["epoch"], **(self.metrics[at].get("validation") or {})}
-        return Mark(int(row["epoch"]), _dig(row, ["accuracy"]), _dig(row, ["loss"]))
+        return row | {"epoch": int(row["epoch"])}
+
+    def figure(self, name: Literal["last", "best"], metric: str) -> float:
+        """A validation figure of the last or the best epoch; NaN where it is not known."""
+        return _dig(self.judged(name), [metric])
+
+    @property
+    def held_out(self) -> int:
+        """How many validation images there are."""
+        return int((self.about.get("data") or {}).get("validation") or 0)
 
     @property
     def not_finite(self) -> dict[int, int]:
@@ -112,6 +142,11 @@ class Record:
             for row, count in zip(self.metrics, counts, strict=True)
             if 0 < count < math.inf
         }
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Float (n,), what the samples are sorted by: scores from before the training, else those of its end."""
+        return read_scores(self.folder, len(self.samples))[0]
 
     @cached_property
     def wrong_count(self) -> int:
@@ -143,6 +178,11 @@ def read_record(folder: Path, name: str) -> Record:
     samples, incidents = read_samples(folder), read_incidents(folder)
     history = History(len(samples))
     detection = [_detect(shot, samples) for shot in snapshots(folder, history)]
+    predictions = None
+    try:
+        predictions = read_predictions(folder)
+    except ValueError as error:
+        notes.append(f"what it predicts of each image is left out: {error}")
     return Record(
         folder=folder,
         name=name,
@@ -155,6 +195,8 @@ def read_record(folder: Path, name: str) -> Record:
         detection=[entry for entry in detection if entry is not None],
         incidents=incidents,
         notes=[*notes, *incidents.notes],
+        curriculum=read_curriculum(folder, len(samples), metrics[-1]["epoch"] + 1),
+        predictions=predictions,
     )
 
 

@@ -27,6 +27,10 @@ class EpochStory:
         weight: factor on the loss; 0 where the sample was hidden.
         sigma: the instance's, after the step.
         hidden: why the sample was hidden, None where it was shown.
+        rank: its place by score then, 1 = lowest, among the `of` scored samples that the rule saw; None if not known.
+        paced: how many of these the pace showed, where it was the pace that hid the sample.
+        score: what the ledger was told, where the task tells it apart from the loss.
+        count, predicted_count: in counting, of the view (the whole image, or a patch) that was shown.
     """
 
     epoch: int
@@ -37,6 +41,12 @@ class EpochStory:
     weight: float | None = None
     sigma: float | None = None
     hidden: str | None = None
+    rank: int | None = None
+    of: int | None = None
+    paced: int | None = None
+    score: float | None = None
+    count: float | None = None
+    predicted_count: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class SampleStory:
     """One sample over a run.
 
     Attributes:
-        measure: what the rank is by, "sigma" or "mean loss".
+        measure: what the rank is by, "sigma", "mean score" or "mean loss".
         score: that figure at the end; None if the sample was never scored.
         rank: 1 for the most suspicious of `count` scored samples; None if never scored.
         epochs: one entry for each epoch of the ledger.
@@ -121,7 +131,7 @@ def _epochs(run: Path, index: int) -> tuple[EpochStory, ...]:
     stories = {}
     for path in decision_paths(run):
         for row in pq.read_table(path, filters=chosen).to_pylist():
-            stories[row["epoch"]] = EpochStory(row["epoch"], weight=row["weight"], hidden=row["reason"])
+            stories[row["epoch"]] = _hidden(path, row)
     for epoch, paths in parts_by_epoch(run).items():
         stories.setdefault(epoch, EpochStory(epoch))
         for path in paths:
@@ -130,8 +140,18 @@ def _epochs(run: Path, index: int) -> tuple[EpochStory, ...]:
     return tuple(story for _, story in sorted(stories.items()))
 
 
+def _hidden(path: Path, row: dict[str, Any]) -> EpochStory:
+    epoch, reason, of = row["epoch"], row["reason"], row.get("of")  # earlier versions wrote no places
+    paced = None
+    if of is not None and (reason or "").startswith("waits: "):
+        waiting = [("epoch", "==", epoch), ("reason", "==", reason), ("of", ">", 0)]
+        paced = of - len(pq.read_table(path, columns=["epoch"], filters=waiting))
+    return EpochStory(epoch, weight=row["weight"], hidden=reason, rank=row.get("rank"), of=of, paced=paced)
+
+
 def _shown(epoch: int, row: dict[str, Any]) -> EpochStory:
     log_sigma = row.get("log_sigma")
     sigma = None if log_sigma is None or math.isnan(log_sigma) else math.exp(log_sigma)
-    figures = {name: row.get(name) for name in ("loss", "margin", "correct", "predicted", "weight")}
+    names = ("loss", "margin", "correct", "predicted", "weight", "score", "count", "predicted_count")
+    figures = {name: row.get(name) for name in names}
     return EpochStory(epoch, sigma=sigma, **figures)

@@ -1,5 +1,6 @@
 """Which labels look wrong, and how well that can be told where the clean labels are known."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,16 @@ from tamis.report.reading import History, Samples, read_history, read_samples
 
 @dataclass(frozen=True)
 class Suspect:
-    """A sample whose label looks wrong.
+    """A sample whose label, or whose points, look wrong.
 
     Attributes:
         index: position in the training data.
         key: stable name.
-        label: class trained on.
-        predicted: class predicted when the sample was last shown; None if it never was.
-        score: sigma of the instance if the run has one, else the mean loss over the epochs; higher is worse.
+        label: class trained on; the number of points in counting.
+        predicted: class predicted when the sample was last shown; None if it never was, and in counting.
+        score: sigma of the instance if the run has one, else the mean score or loss over the epochs; higher is worse.
         clean_label: the true class where it is known.
+        count, predicted_count: in counting, of the view (the whole image, or a patch) that was shown last.
     """
 
     index: int
@@ -27,6 +29,8 @@ class Suspect:
     predicted: int | None
     score: float
     clean_label: int | None
+    count: float | None = None
+    predicted_count: float | None = None
 
 
 def ranking(score: np.ndarray, mean_loss: np.ndarray) -> np.ndarray:
@@ -51,16 +55,23 @@ def ranked_suspects(samples: Samples, history: History, count: int) -> list[Susp
             predicted=int(history.predicted[index]) if history.predicted[index] >= 0 else None,
             score=float(score[index]),
             clean_label=None if samples.clean is None else int(samples.clean[index]),
+            count=_known(float(history.count[index])),
+            predicted_count=_known(float(history.predicted_count[index])),
         )
         for index, key in zip(order, keys, strict=True)
     ]
 
 
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def suspects(run: Path, count: int) -> list[Suspect]:
-    """The labels of a run that look most wrong, read from the ledger alone.
+    """The labels, or the points, of a run that look most wrong, read from the ledger alone.
 
     Ranked by the instance's sigma (Saxena et al. 2019, Section 3.2) if the run learned one, else by the mean loss
-    over the epochs in which the sample was shown; ties of sigma go by that loss, then by index.
+    over the epochs in which the sample was shown (in counting by the mean score, which makes images of different size
+    comparable if it is per pixel); ties go by that loss, then by index.
 
     Args:
         run: the run folder; it may still be training.

@@ -6,21 +6,21 @@ const element = (id) => document.getElementById(id);
 const className = (number) => (number < 0 ? "" : classes[number]);
 
 const shown = [
-  ["key", "Sample"], ["index", "Index", "n"], ["label", "Given", "class"], ["predicted", "Predicted", "class"], ["clean", "Clean", "class"],
-  ["sigma", "Sigma", "n"], ["loss", "Mean loss", "n"], ["right", "Epochs right", "n"], ["shown", "Epochs shown", "n"], ["hidden", "Epochs hidden", "n"],
+  ["key", "Sample"], ["index", "Index", "n"], ["points", "Points", "n"], ["count", "Count when last shown", "n"], ["predicted_count", "Predicted", "n"], ["label", "Given", "class"], ["predicted", "Predicted", "class"], ["clean", "Clean", "class"],
+  ["sigma", "Sigma", "n"], ["score", "Mean score", "n"], ["loss", "Mean loss", "n"], ["right", "Epochs right", "n"], ["shown", "Epochs shown", "n"], ["hidden", "Epochs hidden", "n"],
 ].filter(([name]) => columns[name]);
 const value = (name, kind, row) => (kind === "class" ? className(columns[name][row]) : columns[name][row]);
 const text = (name, kind, row) => { const found = value(name, kind, row); return found === null ? "" : String(found); };
 
-const filters = {
-  "All samples": () => true,
-  "Predicted another class": (row) => columns.predicted[row] >= 0 && columns.predicted[row] !== columns.label[row],
-};
+const filters = { "All samples": () => true };
+if (columns.predicted) filters["Predicted another class"] = (row) => columns.predicted[row] >= 0 && columns.predicted[row] !== columns.label[row];
+if (columns.count) filters["Counted too high"] = (row) => columns.count[row] !== null && columns.predicted_count[row] > columns.count[row];
+if (columns.count) filters["Counted too low"] = (row) => columns.count[row] !== null && columns.predicted_count[row] < columns.count[row];
 if (columns.clean) filters["Known to be wrong"] = (row) => columns.clean[row] !== columns.label[row];
 if (columns.clean) filters["Known to be right"] = (row) => columns.clean[row] === columns.label[row];
 if (columns.hidden) filters["Hidden at least once"] = (row) => columns.hidden[row] > 0;
 
-const state = { rows: columns.key.map((_, row) => row), sort: columns.sigma ? "sigma" : "loss", down: true, page: 0 };
+const state = { rows: columns.key.map((_, row) => row), sort: ["sigma", "score", "loss"].find((name) => columns[name]), down: true, page: 0 };
 
 function compare(name, kind) {
   const sign = state.down ? -1 : 1;
@@ -35,7 +35,7 @@ function choose() {
   const wanted = element("search").value.trim().toLowerCase();
   const passes = filters[element("filter").value];
   const named = classes.map((name) => name.toLowerCase().includes(wanted));
-  const matches = (row) => columns.key[row].toLowerCase().includes(wanted) || named[columns.label[row]] || named[columns.predicted[row]];
+  const matches = (row) => columns.key[row].toLowerCase().includes(wanted) || (columns.label && (named[columns.label[row]] || named[columns.predicted[row]]));
   const [name, , kind] = shown.find(([name]) => name === state.sort);
   state.rows = columns.key.map((_, row) => row).filter((row) => passes(row) && (!wanted || matches(row))).sort(compare(name, kind));
   state.page = 0;

@@ -1,6 +1,5 @@
 """What stands in the page's tables, as plain numbers and texts; the template only lays it out."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,8 +11,6 @@ from tamis.report.records import Record
 from tamis.report.suspicion import ranking
 from tamis.report.verdict import percent
 
-ROWS = 20_000
-ROWS_BYTES = 3_200_000  # of the page's 5 MB
 CLASSES = 200
 NAMED = 20  # of samples that could not be read, and of epochs
 DASH = "\u2013"  # for what is not known
@@ -34,6 +31,11 @@ def number(value: float, digits: int = 3) -> str:
     if not math.isfinite(value):
         return DASH
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def figure(value: float) -> str:
+    """Three significant digits, zeros at the end kept, so that figures below each other compare: 47.0."""
+    return number(value) if not math.isfinite(value) or abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def seconds(value: float) -> str:
@@ -159,48 +161,3 @@ def classes(record: Record) -> tuple[list[ClassRow], str]:
     ]
     note = f"the {len(order):,} highest by {history.measure}"
     return rows, note + (", as many as are known to be wrong" if known else ", 5 % of all")
-
-
-def all_samples(record: Record) -> tuple[str, int]:
-    """Columnar JSON of the samples, most suspicious first, safe inside a script element; and how many rows it has.
-
-    At most 20,000 rows, and fewer if their keys are so long that the page would grow beyond its 5 MB.
-    """
-    order = ranking(record.history.suspicion, record.history.mean_loss)
-    count = min(ROWS, len(order))
-    text = _columns(record, order[:count])
-    while len(text) > ROWS_BYTES and count > 1:
-        count = max(1, int(count * ROWS_BYTES / len(text) * 0.95))
-        text = _columns(record, order[:count])
-    return text, count
-
-
-def _columns(record: Record, order: np.ndarray) -> str:
-    samples, history = record.samples, record.history
-    columns: dict[str, Any] = {
-        "key": samples.keys.take(order).to_pylist(),
-        "index": order.tolist(),
-        "label": samples.label[order].tolist(),
-        "predicted": history.predicted[order].tolist(),
-        "clean": None if samples.clean is None else samples.clean[order].tolist(),
-        "sigma": _rounded(history.sigma[order]) if history.has_sigma else None,
-        "loss": _rounded(history.mean_loss[order]),
-        "right": history.right[order].tolist(),
-        "shown": history.shown[order].tolist(),
-        "hidden": record.hidden.epochs[order].tolist() if record.hidden.reasons else None,
-    }
-    content = {
-        "classes": record.class_names,
-        "columns": {name: column for name, column in columns.items() if column is not None},
-    }
-    return script_json(content)
-
-
-def _rounded(values: np.ndarray) -> list[float | None]:
-    return [float(f"{value:.3g}") if math.isfinite(value) else None for value in values.tolist()]
-
-
-def script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor be read as JavaScript's line ends (ASCII only)."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

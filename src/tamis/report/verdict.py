@@ -42,10 +42,6 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _held_out(record: Record) -> int:
-    return int((record.about.get("data") or {}).get("validation") or 0)
-
-
 def _comparison(records: Sequence[Record], focus: Record) -> str:
     others = [record for record in records if record is not focus]
     if any(math.isnan(record.last.accuracy) for record in records):
@@ -57,7 +53,7 @@ def _comparison(records: Sequence[Record], focus: Record) -> str:
         *(f"{record.name} at {percent(record.last.accuracy)}" for record in rest),
     ]
     text += " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
-    count = _held_out(focus)
+    count = focus.held_out
     if within_chance(focus.last.accuracy, first.last.accuracy, count):
         text += f"; on {count:,} validation images the difference from {first.name} may be chance"
     return text + "."
@@ -72,16 +68,16 @@ def _alone(record: Record) -> str:
     else:
         start = f"After {epochs} epoch{'s' if epochs > 1 else ''} the accuracy is"
     last, best = record.last, record.best
-    if math.isnan(last.accuracy) and _held_out(record):
+    if math.isnan(last.accuracy) and record.held_out:
         return f"{start.removesuffix(' the accuracy is')} the validation accuracy is not a number."
     if math.isnan(last.accuracy):
         given = percent(record.column("train_accuracy")[-1])
         return f"{start} {given} on the given labels; without validation data its accuracy on new images is not known."
-    text = f"{start} {percent(last.accuracy)} on {_held_out(record):,} validation images"
+    text = f"{start} {percent(last.accuracy)} on {record.held_out:,} validation images"
     if best.epoch == last.epoch:
         return text + (", the best of all epochs." if epochs > 1 else ".")
     text += f"; the best epoch was {best.epoch + 1} with {percent(best.accuracy)}"
-    if not within_chance(best.accuracy, last.accuracy, _held_out(record)):
+    if not within_chance(best.accuracy, last.accuracy, record.held_out):
         text += f", so {points(best.accuracy - last.accuracy)} were lost after it"
     return text + "."
 

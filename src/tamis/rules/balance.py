@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tamis.moment import Moment
-from tamis.rules.chain import Rule
+from tamis.rules.chain import Rule, is_batch_paced
 from tamis.rules.lowest import highest, lowest
 
 
@@ -63,6 +63,16 @@ class Balanced:
             back = select(known, visible & ~kept & (self.labels == label), short)
             inner[back] = weight[back]
         return inner
+
+    @property
+    def paced_in_epoch(self) -> bool:
+        """Whether the pace of the inner rule goes on within an epoch."""
+        return is_batch_paced(self.rule)
+
+    def release(self, weight: Tensor, score: Tensor, moment: Moment, steps: int) -> Tensor:
+        """As the inner rule says; what comes back is shown at any time."""
+        release = self.rule.release(weight, score, moment, steps) if is_batch_paced(self.rule) else weight.long() * 0
+        return release.masked_fill(self.rule(weight, score, moment) == 0, 0)
 
     def count(self, visible: int, moment: Moment) -> int | None:
         """Depends on which classes the inner rule hides."""

@@ -1,7 +1,8 @@
-"""What a rule is, and how rules are put one after another."""
+"""What a rule is, how rules are put one after another, and which part of them hid what."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +28,32 @@ class Rule(Protocol):
 
     def count(self, visible: int, moment: Moment) -> int | None:
         """How many of `visible` scored samples stay visible; None if that depends on the scores."""
+        ...
+
+
+@runtime_checkable
+class Staged(Rule, Protocol):
+    """A rule that is made of parts, and can tell what each of them hides."""
+
+    def stages(self, weight: Tensor, score: Tensor, moment: Moment) -> Iterator[tuple[str, Tensor]]:
+        """The text of each part, and the weights after it; the last ones are those of the rule."""
+        ...
+
+
+@runtime_checkable
+class BatchPaced(Rule, Protocol):
+    """A rule whose pace may go on within an epoch.
+
+    What an epoch shows is then what the rule shows at its end, and `release` says from when on.
+    """
+
+    @property
+    def paced_in_epoch(self) -> bool:
+        """Whether it does go on: only then is `release` asked."""
+        ...
+
+    def release(self, weight: Tensor, score: Tensor, moment: Moment, steps: int) -> Tensor:
+        """int64 (n,): the batch of the epoch, from 0 to `steps` - 1, from which on a sample may be shown."""
         ...
 
 
@@ -56,6 +83,28 @@ class Chain:
             weight = rule(weight, score, moment)
         return weight
 
+    def stages(self, weight: Tensor, score: Tensor, moment: Moment) -> Iterator[tuple[str, Tensor]]:
+        """The stages of each rule in its turn."""
+        after = weight
+        for rule in self.rules:
+            before = after
+            for text, after in stages(rule, before, score, moment):
+                yield text, after
+
+    @property
+    def paced_in_epoch(self) -> bool:
+        """Whether the pace of any rule goes on within an epoch."""
+        return any(is_batch_paced(rule) for rule in self.rules)
+
+    def release(self, weight: Tensor, score: Tensor, moment: Moment, steps: int) -> Tensor:
+        """The latest of the rules' releases."""
+        latest = torch.zeros(len(weight), dtype=torch.int64)
+        for rule in self.rules:
+            if is_batch_paced(rule):
+                latest = latest.maximum(rule.release(weight, score, moment, steps))
+            weight = rule(weight, score, moment)
+        return latest
+
     def count(self, visible: int, moment: Moment) -> int | None:
         """Counts passed from rule to rule."""
         remaining: int | None = visible
@@ -79,17 +128,56 @@ def chain(*rules: Rule) -> Chain:
     return Chain(rules)
 
 
+def is_batch_paced(rule: Rule) -> TypeGuard[BatchPaced]:
+    """Whether the rule says when within an epoch a sample may be shown."""
+    return isinstance(rule, BatchPaced) and rule.paced_in_epoch
+
+
+def stages(rule: Rule, weight: Tensor, score: Tensor, moment: Moment) -> Iterator[tuple[str, Tensor]]:
+    """The text of each part of a rule, and the weights after it; a rule without parts is one itself."""
+    if isinstance(rule, Staged):
+        yield from rule.stages(weight, score, moment)
+    else:
+        yield repr(rule), rule(weight, score, moment)
+
+
 def reasons(rule: Rule, weight: Tensor, score: Tensor, moment: Moment) -> tuple[Tensor, Tensor, list[str]]:
     """Apply a rule, and say which part of it hid each sample.
 
     Returns:
         The weights, float32 (n,); int8 (n,) with -1 for a sample that this rule did not hide, else the position in
-        the third value, the list of the rules' texts.
+        the third value, the list of the parts' texts.
     """
-    parts = rule.rules if isinstance(rule, Chain) else (rule,)
     hidden_by = torch.full(weight.shape, -1, dtype=torch.int8)
-    for position, part in enumerate(parts):
-        after = part(weight, score, moment)
-        hidden_by[(weight > 0) & (after == 0)] = position
+    texts = []
+    for text, after in stages(rule, weight, score, moment):
+        hidden_by[(weight > 0) & (after == 0)] = len(texts)
+        texts.append(text)
         weight = after
-    return weight, hidden_by, [repr(part) for part in parts]
+    return weight, hidden_by, texts
+
+
+def ranks(weight: Tensor, score: Tensor, hidden_by: Tensor) -> tuple[Tensor, Tensor]:
+    """The place of each hidden sample by score, among those that the part that hid it could see.
+
+    Args:
+        weight: float32 (n,), before the rule.
+        score: float32 (n,), NaN = not scored.
+        hidden_by: int8 (n,), from `reasons`.
+
+    Returns:
+        int32 (n,), 1 for the lowest score (equal ones by index), and int32 (n,), how many scored samples the part saw;
+        both are 0 for a sample that is not scored, or that no part hid.
+    """
+    rank, of = torch.zeros(len(score), dtype=torch.int32), torch.zeros(len(score), dtype=torch.int32)
+    order = score.argsort(stable=True)
+    order = order[((weight > 0) & ~score.isnan())[order]]
+    part = hidden_by[order]
+    for position in part.unique().tolist():
+        if position < 0:
+            continue
+        seen = (part < 0) | (part >= position)
+        mine = part == position
+        rank[order[mine]] = seen.cumsum(0, dtype=torch.int32)[mine]
+        of[order[mine]] = int(seen.sum())
+    return rank, of

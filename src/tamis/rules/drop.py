@@ -1,6 +1,5 @@
 """Leaving out: a share of what is visible, what is already learned, what looks wrong."""
 
-import math
 import warnings
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from tamis.moment import Moment
 from tamis.paces import Pace, as_pace
-from tamis.rules.lowest import highest, lowest
+from tamis.rules.lowest import highest, lowest, share_of
 from tamis.thresholds import otsu
 
 
@@ -19,7 +18,7 @@ class Prune:
     """Leaves out a ratio of the visible scored samples, from one end of the scores.
 
     Attributes:
-        ratio: share of the visible scored samples to leave out, in (0, 1), or a pace of the progress.
+        ratio: share of the visible scored samples to leave out, in (0, 1), or a function of the progress (`Ramp`).
         end: "easiest" leaves the lowest scores out, "hardest" the highest.
 
     Raises:
@@ -50,7 +49,7 @@ class Prune:
         ratio = as_pace(self.ratio)(moment.progress)
         if not 0 <= ratio <= 1:
             raise ValueError(f"ratio must be in [0, 1], got {ratio!r} at progress {moment.progress:.3g} from {self!r}")
-        gone = math.floor(ratio * scored + 1e-9)
+        gone = share_of(scored, ratio)
         if scored and gone == scored:
             warnings.warn(f"{ratio:.3g} of {scored} samples is all of them: one stays", stacklevel=3)
         return max(0, min(scored - 1, gone))  # an empty epoch trains nothing

@@ -1,8 +1,15 @@
-"""Partial selection: the k lowest scores, without sorting."""
+"""Partial selection: a share of the samples as a number, and the k lowest scores, without sorting."""
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def share_of(count: int, share: float) -> int:
+    """floor(share * count), with decimals as they are meant: 0.7 of 10 is 7, though the product falls just below."""
+    return math.floor(share * count + 1e-9)
 
 
 def lowest(score: Tensor, among: Tensor, count: int) -> Tensor:

@@ -1,6 +1,5 @@
 """Subsets by difficulty, and the random one that every method has to beat."""
 
-import math
 import warnings
 from dataclasses import dataclass
 
@@ -9,7 +8,19 @@ from torch import Tensor
 
 from tamis.moment import Moment, seed_of
 from tamis.paces import Pace, as_pace
-from tamis.rules.lowest import highest, lowest
+from tamis.rules.lowest import highest, lowest, share_of
+
+
+def pace_at(pace: float | Pace, progress: float) -> float:
+    """The fraction at this progress.
+
+    Raises:
+        ValueError: it is outside (0, 1].
+    """
+    ratio = as_pace(pace)(progress)
+    if not 0 < ratio <= 1:
+        raise ValueError(f"pace must be in (0, 1], got {ratio!r} at progress {progress:.3g} from {pace!r}")
+    return ratio
 
 
 def paced_count(pace: float | Pace, visible: int, moment: Moment) -> int:
@@ -18,11 +29,8 @@ def paced_count(pace: float | Pace, visible: int, moment: Moment) -> int:
     Raises:
         ValueError: the pace is outside (0, 1] at this progress.
     """
-    ratio = as_pace(pace)(moment.progress)
-    if not 0 < ratio <= 1:
-        raise ValueError(f"pace must be in (0, 1], got {ratio!r} at progress {moment.progress:.3g} from {pace!r}")
-    # The tiny term keeps 0.7 * 10 at 7: a product of decimals may fall just below the integer it means.
-    count = math.floor(ratio * visible + 1e-9)
+    ratio = pace_at(pace, moment.progress)
+    count = share_of(visible, ratio)
     if visible and not count:
         warnings.warn(f"{ratio:.3g} of {visible} samples is less than one: one is shown", stacklevel=3)
     return min(visible, max(1, count))

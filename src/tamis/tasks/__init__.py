@@ -2,5 +2,18 @@
 
 from tamis.tasks.calibration import ece, temperature_of
 from tamis.tasks.classification import Classification
+from tamis.tasks.count_metrics import game, mae, psnr, rmse, ssim
+from tamis.tasks.counting import Counted, Counting
 
-__all__ = ["Classification", "ece", "temperature_of"]
+__all__ = [
+    "Classification",
+    "Counted",
+    "Counting",
+    "ece",
+    "game",
+    "mae",
+    "psnr",
+    "rmse",
+    "ssim",
+    "temperature_of",
+]

@@ -19,10 +19,12 @@ class Classification:
     """Softmax cross-entropy, with data parameters if there are any.
 
     Attributes:
-        metric: what `evaluate` is compared by; higher is better.
+        metric: what `evaluate` is compared by.
+        lower_is_better: whether the best is the lowest.
     """
 
     metric: str = "accuracy"
+    lower_is_better: bool = False
 
     def losses(
         self, model: Forward, batch: Batch, temperature: DataParameters | None = None

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tamis.data.annotations.columns import Annotations, Collected, Unfit, read_bytes, shown
-from tamis.data.decode import inside
+from tamis.data.annotations.columns import Annotations, Collected, Unfit, shown
+from tamis.data.annotations.reading import clean_name, read_json
 from tamis.data.folder import image_names
 
 LIMIT = 768 << 20
@@ -17,6 +17,8 @@ LIMIT = 768 << 20
 
 def read_coco(path: Path, root: Path) -> Annotations:
     """Read a COCO document; a box x, y, width, height becomes its two corners.
+
+    Of the keypoints of a category that has them, one is taken: the nose, else the first that is labelled.
 
     Args:
         path: the document.
@@ -30,7 +32,8 @@ def read_coco(path: Path, root: Path) -> Annotations:
     classes = _classes(found, document["categories"], path.name)
     images, names, sizes = _images(found, document["images"], path.name, root)
     _unlisted(found, document["images"], root)
-    _boxes(found, document["annotations"], path.name, images, classes)
+    skeletons = {each["id"]: each["keypoints"] for each in document["categories"] if _has_keypoints(each)}
+    _boxes(found, document["annotations"], path.name, images, classes, skeletons)
     named = {each["id"]: str(each.get("name", "")) for each in reversed(document["categories"]) if _is_entry(each)}
     return found.done(names, sizes, tuple(named[identity] for identity in classes))
 
@@ -71,13 +74,7 @@ def write_coco(path: Path, kept: Annotations, changed: np.ndarray, out: Path) ->
 
 
 def _document(path: Path) -> dict[str, Any]:
-    content = read_bytes(path, LIMIT)
-    try:
-        document = json.loads(content)
-    except RecursionError as error:
-        raise Unfit("JSON that is nested too deeply") from error
-    except ValueError as error:
-        raise Unfit(f"no JSON: {error}") from error
+    document = read_json(path, LIMIT)
     if not isinstance(document, dict):
         raise Unfit("JSON without images, annotations and categories")
     for name in ("images", "annotations", "categories"):
@@ -92,10 +89,7 @@ def _is_entry(each: object) -> bool:
 
 
 def _clean(name: object) -> str | None:
-    try:
-        return inside(name, "") if isinstance(name, str) else None
-    except ValueError:
-        return None
+    return (clean_name(name) or None) if isinstance(name, str) else None
 
 
 def _classes(found: Collected, entries: Sequence[Any], file: str) -> dict[int | str, int]:
@@ -152,8 +146,9 @@ def _unlisted(found: Collected, entries: Sequence[Any], root: Path) -> None:
 
 
 def _boxes(
-    found: Collected, entries: Sequence[Any], file: str, images: dict[int | str, int], classes: dict[int | str, int]
-) -> None:
+    found: Collected, entries: Sequence[Any], file: str, images: dict[int | str, int], classes: dict[int | str, int],
+    skeletons: dict[int | str, list[Any]],
+) -> None:  # fmt: skip
     ids: set[int | str] = set()
     for row, each in enumerate(entries):
         if not _is_entry(each):
@@ -176,6 +171,27 @@ def _boxes(
             found.fault("no_box", where, detail)
         elif image >= 0:  # those of images that cannot be used are told by the image
             found.add(image, label, box, where, row)
+            if skeletons:
+                found.keypoints.append(_keypoint(each.get("keypoints"), skeletons.get(each["category_id"], [])))
+
+
+def _has_keypoints(category: Any) -> bool:
+    return _is_entry(category) and isinstance(category.get("keypoints"), list) and bool(category["keypoints"])
+
+
+def _keypoint(values: Any, names: list[Any]) -> tuple[float, float]:
+    """The nose where it is labelled (x, y, visibility above 0), else the first point that is; NaN if none is."""
+    none = float("nan"), float("nan")
+    if type(values) is not list or len(values) % 3 or not all(type(each) in (int, float) for each in values):
+        return none
+    labelled = [place for place in range(len(values) // 3) if values[3 * place + 2] > 0]
+    if not labelled:
+        return none
+    nose = next((place for place in labelled if names[place : place + 1] == ["nose"]), labelled[0])
+    try:
+        return float(values[3 * nose]), float(values[3 * nose + 1])
+    except OverflowError:
+        return none
 
 
 def _known(ids: dict[int | str, int], identity: object) -> int | None:

@@ -1,25 +1,22 @@
 """Boxes or points of many images, in columns: what every reader of annotations gives, and what the rules look at."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from tamis.data.decode import PIXELS
-from tamis.data.folder import image_names
 
 Rule = Literal[
     "unreadable_annotation", "unsafe_name", "unreadable_image", "missing_image", "missing_annotation",
     "malformed", "no_box", "dangling_image", "duplicate_id", "wrong_class", "wrong_size",
-    "not_finite", "no_area", "outside", "partly_outside", "duplicate_row",
+    "not_finite", "no_area", "outside", "partly_outside", "duplicate_row", "no_split",
 ]  # fmt: skip
 
-# Parts of a path that only say what is in a folder: images/a/1.jpg and labels/a/1.txt belong together.
-_ROLES = frozenset({"images", "labels", "annotations", "jpegimages", "ground_truth", "ground-truth"})
 # EXIF tag 0x0112; with these values the stored picture lies on its side (EXIF 2.32, table 4).
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
@@ -53,6 +50,8 @@ class Annotations:
         places: m texts: file:line, or an id.
         rows: m positions in the file, for who writes it again.
         problems: what is wrong so far.
+        keypoints: float64 (m, 2): a point of each box that says more than its middle (COCO's nose), NaN = none; None
+            where the layout has none.
     """
 
     images: list[str]
@@ -64,11 +63,36 @@ class Annotations:
     places: Sequence[str]
     rows: Sequence[int]
     problems: list[Problem]
+    keypoints: np.ndarray | None = None
 
     @property
     def background(self) -> int:
         """How many images have annotations that say: there is nothing."""
         return len(self.images) - len(np.unique(self.image))
+
+
+def merged(parts: Mapping[str, Annotations]) -> Annotations:
+    """The annotations of several folders as those of the folder above, by the names of the folders ("" = itself).
+
+    Raises:
+        ValueError: some are of boxes, others of points.
+    """
+    if set(parts) == {""}:
+        return parts[""]
+    if len({each.values.shape[1] for each in parts.values()}) != 1:
+        raise ValueError(f"annotations must be all of boxes or all of points, got both in {', '.join(parts)}")
+    starts = np.cumsum([0, *(len(each.images) for each in parts.values())])
+    return Annotations(
+        [f"{folder}/{name}" for folder, each in parts.items() for name in each.images],
+        np.concatenate([each.sizes for each in parts.values()]),
+        next(iter(parts.values())).class_names,
+        np.concatenate([start + each.image for start, each in zip(starts, parts.values(), strict=False)]),
+        np.concatenate([each.label for each in parts.values()]),
+        np.concatenate([each.values for each in parts.values()]),
+        [f"{folder}/{place}" for folder, each in parts.items() for place in each.places],
+        [row for each in parts.values() for row in each.rows],
+        [bad._replace(where=f"{folder}/{bad.where}") for folder, each in parts.items() for bad in each.problems],
+    )
 
 
 @dataclass
@@ -82,6 +106,7 @@ class Collected:
     values: list[Sequence[float]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    keypoints: list[tuple[float, float]] = field(default_factory=list)
 
     def fault(self, rule: Rule, where: str, detail: str) -> None:
         """Note a fault."""
@@ -107,6 +132,7 @@ class Collected:
             self.places,
             self.rows,
             self.problems,
+            np.array(self.keypoints, np.float64).reshape(-1, 2) if self.keypoints else None,
         )
 
     def size(self, root: Path, name: str) -> tuple[int, int] | None:
@@ -155,66 +181,3 @@ def _is_of_files(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def read_text(path: Path, limit: int) -> str:
-    """The UTF-8 text of a file, without a byte order mark.
-
-    Raises:
-        Unfit: it is larger than `limit` bytes, cannot be read, or is no such text.
-    """
-    try:
-        return read_bytes(path, limit).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Unfit(f"no UTF-8 text: byte {error.start}") from error
-
-
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The content of a file.
-
-    Raises:
-        Unfit: it is larger than `limit` bytes or cannot be read.
-    """
-    if not path.is_file():
-        raise Unfit("no such file")
-    size = path.stat().st_size
-    if size > limit:
-        raise Unfit(f"{size:,} bytes, more than the {limit:,} of the largest file that is read")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Unfit((error.strerror or "not readable").lower()) from error
-
-
-def join_key(name: str, prefix: str = "") -> str:
-    """What an image and its annotation file have in common: the name without suffix and without images/, labels/."""
-    path = PurePosixPath(name)
-    folders = [part for part in path.parts[:-1] if part.lower() not in _ROLES]
-    return "/".join([*folders, path.stem.removeprefix(prefix)])
-
-
-def files_of(folder: Path, suffix: str) -> Iterator[str]:
-    """Names of the files below a folder that end so, relative, with `/`, sorted; hidden ones are left out."""
-    for path in sorted(folder.rglob(f"*{suffix}")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not any(part.startswith(".") for part in name.split("/")):
-            yield name
-
-
-def joined(root: Path, names: Iterable[str], prefix: str = "") -> tuple[dict[str, str], list[str]]:
-    """Annotation files and their images: (file -> image), and the images that no file belongs to.
-
-    Raises:
-        ValueError: not one file has an image of its name.
-    """
-    images: dict[str, str] = {}
-    for name in sorted(image_names(root)):
-        images.setdefault(join_key(name), name)
-    pairs = {name: images[key] for name in names if (key := join_key(name, prefix)) in images}
-    if not pairs:
-        raise ValueError(
-            f"images must be named as their annotation files, got none that is in {str(root)!r} "
-            f"({len(images):,} images); give the folder that holds images and annotations"
-        )
-    taken = set(pairs.values())
-    return pairs, [name for name in images.values() if name not in taken]

@@ -1,20 +1,19 @@
 """The rules: what is wrong with boxes and points, how often and where, and what can be mended."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from tamis.data.annotations.coco import read_coco, write_coco
-from tamis.data.annotations.columns import Annotations, Problem, Rule, Unfit, files_of
-from tamis.data.annotations.points import read_mats, read_points, write_points
-from tamis.data.annotations.voc import read_voc
-from tamis.data.annotations.yolo import label_files, read_yolo, write_yolo
+from tamis.data.annotations.coco import write_coco
+from tamis.data.annotations.columns import Annotations, Problem, Rule, Unfit, merged
+from tamis.data.annotations.layouts import READERS, Kind, Layout, recognised
+from tamis.data.annotations.points import write_points
+from tamis.data.annotations.yolo import write_yolo
 from tamis.data.inspection import Finding, Row
 
-Kind = Literal["coco", "yolo", "voc", "points", "shanghaitech"]
 TOLERANCE = 0.05
 """Pixels that a box or a point may reach beyond its image: shares of six digits are not more exact."""
 
@@ -39,21 +38,16 @@ RULES: dict[Rule, tuple[str, str]] = {
     "outside": ("box or point outside of its image", "correct it (--fix drops it)"),
     "partly_outside": ("box that reaches beyond its image", "correct it (--fix clips it to the image)"),
     "duplicate_row": ("annotation that is there twice", "delete it (--fix keeps the first)"),
-}
-_READERS: dict[Kind, Callable[[Path, Path], Annotations]] = {
-    "coco": read_coco,
-    "yolo": read_yolo,
-    "voc": read_voc,
-    "points": read_points,
-    "shanghaitech": read_mats,
+    "no_split": ("image of no split", "name it in a split, or move it into train/ or test/"),
 }
 
 
 class Judged(NamedTuple):
-    """What is left: problems of the rows, keep bool (m,), changed bool (m,), values float64 as the annotations'."""
+    """What is left: problems of the rows, keep, twice and changed bool (m,), values float64 as the annotations'."""
 
     problems: list[Problem]
     keep: np.ndarray
+    twice: np.ndarray
     changed: np.ndarray
     values: np.ndarray
 
@@ -69,6 +63,7 @@ class Inspected:
         annotations: what could be read; None if nothing.
         judged: what is left of it.
         findings: a finding for each rule that something broke.
+        folders: folders with annotations of their own, such as train and test; none = itself.
     """
 
     kind: Kind
@@ -77,6 +72,7 @@ class Inspected:
     annotations: Annotations | None
     judged: Judged | None
     findings: list[Finding]
+    folders: tuple[str, ...] = ()
 
     def about(self) -> str:
         """One line: what was read."""
@@ -109,37 +105,28 @@ def inspect_annotations(path: str | Path, kind: Kind | None = None, images: str 
     path = Path(path)
     kind = kind or recognised(path)
     root = _image_folder(path, kind) if images is None else Path(images)
-    try:
-        annotations = _READERS[kind](path, root)
-    except Unfit as error:
-        problem = Problem("unreadable_annotation", path.name, str(error))
-        return Inspected(kind, path, root, None, None, _found([problem]))
+    return inspect_layouts({"": Layout(kind, path, root)})
+
+
+def inspect_layouts(layouts: Mapping[str, Layout]) -> Inspected:
+    """As `inspect_annotations`, for the folders of one data set, as `counting_layouts` gives them."""
+    parts, problems = dict[str, Annotations](), list[Problem]()
+    for folder, layout in layouts.items():
+        try:
+            parts[folder] = READERS[layout.kind](layout.path, layout.root)
+        except Unfit as error:
+            where = f"{folder}/{layout.path.name}" if folder else layout.path.name
+            problems.append(Problem("unreadable_annotation", where, str(error)))
+    kind, path, root = next(iter(layouts.values()))
+    folders = tuple(folder for folder in layouts if folder)
+    if folders:
+        path = root = root.parent
+    if not parts:
+        return Inspected(kind, path, root, None, None, _found(problems), folders)
+    annotations = merged(parts)
     judged = judge(annotations)
-    return Inspected(kind, path, root, annotations, judged, _found(annotations.problems + judged.problems))
-
-
-def recognised(path: Path) -> Kind:
-    """The layout of annotations, by what is there.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        ValueError: it is none that is known.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"annotations must be a file or folder, got {str(path)!r}, which is not there")
-    if path.is_file() and path.suffix.lower() in (".json", ".csv"):
-        return "coco" if path.suffix.lower() == ".json" else "points"
-    if path.is_dir():
-        if next(files_of(path, ".mat"), None):
-            return "shanghaitech"
-        if next(files_of(path, ".xml"), None):
-            return "voc"
-        if label_files(path)[1]:
-            return "yolo"
-    raise ValueError(
-        f"annotations must be COCO .json, points .csv, or a folder of YOLO .txt, VOC .xml or ShanghaiTech .mat, "
-        f"got {str(path)!r}; give one of them"
-    )
+    problems += annotations.problems + judged.problems
+    return Inspected(kind, path, root, annotations, judged, _found(problems), folders)
 
 
 def _image_folder(path: Path, kind: Kind) -> Path:
@@ -184,7 +171,7 @@ def judge(annotations: Annotations) -> Judged:
         for rule, mask in breaks.items()
         for row in np.flatnonzero(mask).tolist()
     ]
-    return Judged(problems, good & ~twice, partly, result)
+    return Judged(problems, good & ~twice, twice, partly, result)
 
 
 def _has_area(boxes: np.ndarray) -> np.ndarray:
@@ -240,7 +227,7 @@ def write_fixed(inspected: Inspected, out: Path) -> Path | None:
         FileExistsError: it is there already.
     """
     found, judged = inspected.annotations, inspected.judged
-    if found is None or judged is None or inspected.kind in ("voc", "shanghaitech"):
+    if found is None or judged is None or inspected.folders or inspected.kind not in ("coco", "yolo", "points"):
         return None
     rows = np.flatnonzero(judged.keep)
     kept = replace(

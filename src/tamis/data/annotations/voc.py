@@ -1,10 +1,10 @@
 """Pascal VOC: an XML file for each image, with its size and a bndbox for each object (VOC2012 devkit, section 6)."""
 
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tamis.data.annotations.columns import Annotations, Collected, Unfit, files_of, joined, read_text, shown
+from tamis.data.annotations.columns import Annotations, Collected, shown
+from tamis.data.annotations.reading import files_of, joined, read_each, read_xml
 from tamis.data.annotations.yolo import read_names
 from tamis.data.decode import inside
 
@@ -29,39 +29,16 @@ def read_voc(path: Path, root: Path) -> Annotations:
     found = Collected(4)
     given = read_names(path)
     classes = {name: label for label, name in enumerate(given)}
-    pairs, bare = joined(root, names)
-    images, sizes = [], []
-    for name in names:
-        if name not in pairs:
-            found.fault("missing_image", shown(name), f"there is no image of this name in {str(root)!r}")
-            continue
-        try:
-            tree = _parsed(read_text(path / name, LIMIT))
-        except Unfit as error:
-            found.fault("unreadable_annotation", shown(name), str(error))
-            continue
-        size = found.size(root, pairs[name]) or (0, 0)
+
+    def read(name: str, image: int, size: tuple[int, int]) -> None:
+        tree = read_xml(path / name, LIMIT, "annotation", "VOC")
         _check_head(found, tree, name, size)
         for row, each in enumerate(tree.findall("object")):
-            _object(found, each, f"{shown(name)}: object {row + 1}", len(images), size, classes, bool(given), row)
-        images.append(pairs[name])
-        sizes.append(size)
-    for name in bare:
-        found.fault("missing_annotation", shown(name), "no XML file; one without objects says that there is nothing")
+            _object(found, each, f"{shown(name)}: object {row + 1}", image, size, classes, bool(given), row)
+
+    bare = "no XML file; one without objects says that there is nothing"
+    images, sizes = read_each(found, root, names, joined(root, names), read, bare)
     return found.done(images, sizes, tuple(classes))
-
-
-def _parsed(text: str) -> ElementTree.Element:
-    """Parse XML that declares nothing: entities can fill the memory (billion laughs) and name other files."""
-    if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
-        raise Unfit("XML with a DOCTYPE or ENTITY, which VOC files do not have")
-    try:
-        tree = ElementTree.fromstring(text)  # noqa: S314 - a text without declarations has no entities
-    except (ElementTree.ParseError, ValueError) as error:
-        raise Unfit(f"no XML: {error}") from error
-    if tree.tag != "annotation":
-        raise Unfit(f"XML of {tree.tag!a:.40}, not of an annotation")
-    return tree
 
 
 def _check_head(found: Collected, tree: ElementTree.Element, name: str, size: tuple[int, int]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tamis.data.annotations.columns import Annotations, Collected, Unfit, files_of, joined, read_text, shown
+from tamis.data.annotations.columns import Annotations, Collected, Unfit, shown
+from tamis.data.annotations.reading import files_of, joined, read_each, read_text
 
 LIMIT, _NAMES_LIMIT = 64 << 20, 256 << 10
 _LISTS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt"})  # no labels
@@ -35,18 +36,14 @@ def read_yolo(path: Path, root: Path) -> Annotations:
     folder, names = label_files(path)
     found = Collected(4)
     class_names = read_names(folder)
-    pairs, bare = joined(root, names)
-    images, sizes = [], []
-    for name in names:
-        if name not in pairs:
-            found.fault("missing_image", shown(name), f"there is no image of this name in {str(root)!r}")
-            continue
-        size = found.size(root, pairs[name]) or (0, 0)
-        if _lines(found, folder, name, len(images), size, len(class_names)):
-            images.append(pairs[name])
-            sizes.append(size)
-    for name in bare:
-        found.fault("missing_annotation", shown(name), "no label file; an empty one says that there is nothing")
+
+    def read(name: str, image: int, size: tuple[int, int]) -> None:
+        for row, line in enumerate(read_text(folder / name, LIMIT).splitlines()):
+            if cells := line.split():
+                _line(found, cells, f"{shown(name)}:{row + 1}", image, size, len(class_names), row)
+
+    bare = "no label file; an empty one says that there is nothing"
+    images, sizes = read_each(found, root, names, joined(root, names), read, bare)
     return found.done(images, sizes, class_names)
 
 
@@ -107,20 +104,6 @@ def _of_yaml(text: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise Unfit("names must be a list, or numbered from 0")
     return tuple(map(str, names))
-
-
-def _lines(found: Collected, folder: Path, name: str, image: int, size: tuple[int, int], classes: int) -> bool:
-    """Read a label file; whether it could be."""
-    try:
-        lines = read_text(folder / name, LIMIT).splitlines()
-    except Unfit as error:
-        found.fault("unreadable_annotation", shown(name), str(error))
-        return False
-    for row, line in enumerate(lines):
-        cells = line.split()
-        if cells:
-            _line(found, cells, f"{shown(name)}:{row + 1}", image, size, classes, row)
-    return True
 
 
 def _line(

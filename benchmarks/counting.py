@@ -1,0 +1,179 @@
+"""CLIP on counting: standard training, its baselines of equal cost, curriculum and pruning alone, and three readings.
+
+All arms of a seed share the split, the start of the model, the order of the samples and the augmentation; a curriculum
+shows fewer samples, so "shorter" is standard training with as many sample visits in full passes, "random" shows a new
+random subset in every epoch with the same pace, and "clip, equal samples" trains clip until it has seen as many as
+standard training. Scores come from a copy of the model that is trained for a tenth of the epochs (the default) or from
+the standard run itself ("full scorer"); what that costs is in the rows. Rows that are in the results already are not
+run again.
+
+    python benchmarks/counting.py --data crowd --seeds 1 2 3 4 5
+    python benchmarks/counting.py --data cells=/path/to/cells --seeds 1 2 3 4 5
+    python benchmarks/counting.py --data crowd --wrong drop add shuffle --seeds 1 2 3 4 5
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from record import append, done
+from tamis.data import CountedImages
+from tamis.data.synthetic import write_crowd
+from tamis.moment import Moment, seed_of
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.data import Data, load
+from tamis.recipes.parts import method_of
+from tamis.recipes.train import train_on
+
+CLIP = {"method": "clip"}
+BALANCED = {"balance": 5}
+ARMS: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "shorter": {},
+    "random": {"method": "random-order"},
+    "curriculum": {"method": "curriculum"},
+    "prune": {"method": "prune"},
+    "clip": CLIP,
+    "clip, algorithm1": CLIP | {"reading": "algorithm1"},
+    "clip, compounding": CLIP | {"reading": "compounding"},
+    "anti-curriculum": {"method": "anti-curriculum"},
+    "clip, equal samples": CLIP,
+    "clip, full scorer": CLIP,
+    "clip, balanced": CLIP | BALANCED,
+    "clip, balanced, equal samples": CLIP | BALANCED,
+    "clip, per head": CLIP | {"score_per": "head"},
+    "clip, refreshed": CLIP | {"refresh": 5},
+    "clip, algorithm1, 20 %": CLIP | {"reading": "algorithm1", "prune": 0.2},
+    "prune, algorithm1, 20 %": {"method": "prune", "reading": "algorithm1", "prune": 0.2},
+    "prune, algorithm1, 20 %, full scorer": {"method": "prune", "reading": "algorithm1", "prune": 0.2},
+}
+MAIN = ("standard", "shorter", "random", "curriculum", "prune", "clip", "clip, algorithm1")
+WRONG = ("none", "drop", "add", "shuffle")
+
+
+def data_of(name: str, path: str, config: TrainConfig) -> Data:
+    """The data of a seed; a crowd is drawn once for all of them, other sets are split by the seed."""
+    if name == "crowd" and not path:
+        folder = Path(tempfile.gettempdir()) / "tamis-benchmark-crowd"
+        if not folder.is_dir():
+            write_crowd(folder, 300, 100)
+        config = replace(config, data=folder)
+    return load(config)
+
+
+def corrupted(train: CountedImages, kind: str, ratio: float, seed: int) -> CountedImages:
+    """The same images, some of them with wrong points: half of them dropped, as many added, or all moved.
+
+    The points that are added or moved lie anywhere in the image.
+    """
+    random = np.random.default_rng(seed_of(seed, "wrong points"))
+    points, labels = list(train.points), train.labels.clone()
+    for place in random.permutation(len(train))[: round(ratio * len(train))].tolist():
+        row = int(train.rows[place])
+        own, (width, height) = points[row], train.sizes[row]
+        fresh = random.random(own.shape) * (width, height)
+        kept = own[random.random(len(own)) < 0.5]
+        points[row] = {"drop": kept, "add": np.concatenate([own, fresh]), "shuffle": fresh}[kind]
+        labels[place] = len(points[row])
+    return replace(train, points=tuple(points), labels=labels)
+
+
+def share(config: TrainConfig, data: Data) -> float:
+    """Samples that a method shows, against showing all in every epoch."""
+    rule, count = method_of(config, data).rule, len(data.train)
+    shown = [rule.count(count, Moment(epoch, config.epochs, config.seed)) for epoch in range(config.epochs)]
+    return sum(each or 0 for each in shown) / (count * config.epochs)
+
+
+def measure(config: TrainConfig, data: Data) -> dict[str, Any]:
+    """Train one arm; the figures of its row, and its course over the samples."""
+    fitted = train_on(data, config)
+    last, best, costs = fitted.result["last"], fitted.result["best"], fitted.result["costs"]
+    scorer = costs.get("scorer") or {"samples_seen": 0, "samples_scored": 0, "seconds": 0.0}
+    names = ("mae", "rmse", "game1", "game2", "game3", "loss", "count")
+    course = [
+        [row["samples_seen"], round(row["validation"]["loss"], 6), round(row["validation"]["mae"], 4)]
+        for row in fitted.rows
+    ]
+    return {
+        "train": len(data.train),
+        "test": len(data.validation),
+        **{name: last[name] for name in names},
+        **{f"best_{name}": best[name] for name in ("epoch", "mae", "loss")},
+        **fitted.result.get("counting", {}),
+        "samples_seen": costs["samples_seen"],
+        "scorer_samples": scorer["samples_seen"],
+        "scored": scorer["samples_scored"] + costs["samples_scored"],
+        "seconds": round(costs["seconds_training"], 1),
+        "scoring_seconds": round(scorer["seconds"] + costs["seconds_scoring"], 1),
+        "course": course,
+    }
+
+
+def run_seed(file: str, base: TrainConfig, data: Data, identity: dict[str, Any], arms: Sequence[str]) -> None:
+    """All arms of one seed that are not in the results yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        for arm in arms:
+            if done(file, **identity, arm=arm):
+                continue
+            config = replace(base, out=Path(folder) / arm.replace(", ", "-").replace(" ", "-"), **ARMS[arm])
+            part = share(replace(base, method="clip"), data)
+            if arm == "shorter":
+                config = replace(config, epochs=max(1, round(base.epochs * part)))
+            if arm.endswith("equal samples"):
+                config = replace(config, epochs=round(base.epochs / part))
+            standard = Path(folder) / "standard"
+            if arm.endswith("full scorer"):
+                if not standard.is_dir():
+                    train_on(data, replace(base, out=standard))
+                config = replace(config, scorer=standard)
+            row = identity | {"arm": arm} | measure(config, data)
+            append(file, row)
+            shown = ("data", "wrong", "seed", "arm", "mae", "best_mae", "samples_seen", "seconds", "scoring_seconds")
+            print(*(f"{name}={row[name]}" for name in shown), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="crowd, or a name and a path: cells=/path")
+    parser.add_argument("--model", default="mcnn-light")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--schedule", default="cosine")
+    parser.add_argument("--patch", type=int, default=128)
+    parser.add_argument("--density-sigma", type=float, default=4.0)
+    parser.add_argument("--hold-out", type=float, default=0.5)
+    parser.add_argument("--arms", nargs="+", default=list(MAIN), choices=list(ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--wrong", nargs="+", default=["none"], choices=WRONG)
+    parser.add_argument("--ratio", type=float, default=0.2, help="share of the images with wrong points")
+    parser.add_argument("--amp", default="none")
+    parser.add_argument("--name", default="counting", help="file of results")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    name, _, path = given.data.partition("=")
+    for seed in given.seeds:
+        for wrong in given.wrong:
+            base = TrainConfig(
+                data=Path(path or name), task="counting", model=given.model, epochs=given.epochs, lr=given.lr,
+                batch_size=given.batch_size, schedule=given.schedule, patch=given.patch, density_scale=100.0,
+                density_sigma=given.density_sigma, hold_out=given.hold_out, threads=1, workers=0, seed=seed,
+                history=False, report=False, channels_last=True, amp=given.amp,
+            )  # fmt: skip
+            data = data_of(name, path, base)
+            if wrong != "none" and isinstance(data.train, CountedImages):
+                data = replace(data, train=corrupted(data.train, wrong, given.ratio, seed))
+            settings = ("model", "epochs", "batch_size", "lr", "schedule", "patch", "density_sigma")
+            identity = {"data": name, "wrong": wrong, "seed": seed} | {each: getattr(base, each) for each in settings}
+            run_seed(given.name, base, data, identity, given.arms)
+
+
+if __name__ == "__main__":
+    main()

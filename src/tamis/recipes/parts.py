@@ -1,0 +1,146 @@
+"""From a configuration to the parts of a training: method, data parameters, settings, task and model."""
+
+from dataclasses import replace
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tamis.data import Images, MemoryImages
+from tamis.fit import Cosine, Flat, Linear, Settings, Steps, Task, Triangle
+from tamis.fit.settings import Schedule
+from tamis.methods import METHODS, PRESETS, Method, Temperature
+from tamis.models import build_counter, build_model
+from tamis.moment import seed_of
+from tamis.paces import PACES, Ramp
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.data import Data, excluded
+from tamis.recipes.others import device_of_this
+from tamis.recipes.together import CURRICULA
+from tamis.rules import Chain, Exclude, quantile_bins
+from tamis.tasks.classification import Classification
+from tamis.tasks.counting import Counting
+
+SCHEDULES: dict[str, Schedule] = {
+    "triangle": Triangle(),
+    "cosine": Cosine(),
+    "linear": Linear(),
+    "flat": Flat(),
+}
+
+
+def method_of(config: TrainConfig, data: Data) -> Method:
+    """The method, with what the user or the oracle leaves out before it."""
+    options: dict[str, Any] = {"ratio": config.ratio} if config.method in ("random", "infobatch") else {}
+    if config.method in ("sigma-drop", "loss-drop") and config.start is not None:
+        options["start"] = config.start
+    if config.method in CURRICULA:
+        options |= _curriculum(config, data)
+    method = METHODS[config.method](**options)
+    first = []
+    if data.known is not None and data.known.gone.any():
+        first.append(Exclude(data.known.gone, "no longer in the data"))
+    if config.exclude is not None:
+        first.append(Exclude(excluded(config.exclude, data), f"listed in {config.exclude.name}"))
+    if config.oracle and data.noise is not None:
+        first.append(Exclude(data.noise.changed, "its label is known to be wrong"))
+    return replace(method, rule=Chain((*first, method.rule))) if first else method
+
+
+def _curriculum(config: TrainConfig, data: Data) -> dict[str, Any]:
+    """What the settings say of a pace and of pruning, as far as the method has them."""
+    options: dict[str, Any] = {"refresh": config.refresh, "groups": _groups(config, data)}
+    if config.method != "prune":
+        options["pace"] = PACES[config.pace](config.pace_start, config.pace_full)
+        options["unit"] = config.pace_unit
+    if config.method != "curriculum":
+        options["prune"] = config.prune if config.prune_to is None else _ramp(config.prune, config.prune_to)
+        options["reading"] = config.reading
+    return options
+
+
+def _ramp(first: float, last: float) -> Ramp:
+    """From one ratio to another over the training."""
+    return Ramp(min(first, last), max(first, last), "rising" if last > first else "falling")
+
+
+def _groups(config: TrainConfig, data: Data) -> Tensor | None:
+    """Classes, or bins of equally many images by count, that a curriculum treats each by itself."""
+    if not config.balance:
+        return None
+    labels = data.train.labels
+    return labels if config.task == "classification" else quantile_bins(labels.float(), config.balance)
+
+
+def temperature_of_config(config: TrainConfig) -> Temperature | None:
+    """The settings of the data parameters, or None."""
+    if config.data_parameters == "none":
+        return None
+    given = {name: getattr(config, name) for name in ("instance_rate", "instance_decay", "class_lr")}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return replace(PRESETS[config.preset], kind=config.data_parameters, **chosen)
+
+
+def settings_of(config: TrainConfig) -> Settings:
+    """The settings of the training loop.
+
+    Raises:
+        ValueError: torch.optim has no such optimiser, or it takes other arguments.
+    """
+    kind = getattr(torch.optim, config.optimizer, None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        raise ValueError(f"optimizer must be a name in torch.optim, got {config.optimizer!r}; SGD and AdamW are usual")
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer in ("SGD", "RMSprop"):
+        options["momentum"] = config.momentum
+    if config.optimizer == "SGD" and config.momentum > 0:
+        options["nesterov"] = True
+    names = ("epochs", "batch_size", "accumulate", "amp", "channels_last", "compile", "device", "history", "seed")
+    names += ("checkpoint_seconds", "on_full")
+    try:
+        signature(kind).bind(None, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"optimizer must take {', '.join(options)}, got {config.optimizer!r}: {error}; SGD and AdamW do"
+        ) from error
+    settings = Settings(
+        optimizer=partial(kind, **options),
+        schedule=Steps(tuple(config.steps)) if config.schedule == "steps" else SCHEDULES[config.schedule],
+        **{name: getattr(config, name) for name in names},
+    )
+    return replace(settings, device=device_of_this(config.device))
+
+
+def task_of(config: TrainConfig) -> Task:
+    """What is learned: its losses, scores and figures."""
+    if config.task == "counting":
+        return Counting(score=config.score_per, scale=config.density_scale, tile=config.tile)
+    return Classification()
+
+
+def model_of(config: TrainConfig, train: Images) -> nn.Module:
+    """The model for a source, initialised from the seed or with the given weights."""
+    if isinstance(train, MemoryImages):
+        return model_for(config, len(train.class_names), train.images.shape[1], train.images.shape[-1])
+    return model_for(config, len(train.class_names), 3, config.image_size)
+
+
+def model_for(config: TrainConfig, classes: int, channels: int, size: int) -> nn.Module:
+    """The model for images of so many channels, and pixels a side; see `model_of`."""
+    seed = seed_of(config.seed, "model")
+    try:
+        if config.task == "counting":
+            return build_counter(config.model, weights=config.weights, front_end=config.front_end, seed=seed)
+        return build_model(
+            config.model if config.model != "auto" else "small" if size <= 64 else "resnet18",
+            classes=classes,
+            channels=channels,
+            size=size,
+            weights=config.weights,
+            new_head=config.new_head,
+            seed=seed,
+        )
+    except TypeError as error:  # "module:callable" that is no callable, or that returns no model
+        raise ValueError(str(error)) from error

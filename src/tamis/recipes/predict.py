@@ -1,0 +1,158 @@
+"""`tamis predict`: what a trained run says of images: counts with pictures of where, or classes."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tamis.data import CountedImages, FileImages, PadCrop, Quarantine, ResizedCrop, UnreadableImage
+from tamis.data.decode import Files, decode
+from tamis.data.folder import image_names
+from tamis.files import replace_file
+from tamis.fit.settings import device_of
+from tamis.history import read_samples
+from tamis.recipes.cells import plain_cell
+from tamis.recipes.command_config import PredictConfig
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.scorer import model_of_run
+from tamis.recipes.watching import plain_console
+from tamis.report.overlay import overlay
+from tamis.tasks.classification import predictions
+from tamis.tasks.counting import Counting
+
+TABLE = "predictions.csv"
+Row = dict[str, Any]
+
+
+def predict_command(config: PredictConfig) -> None:
+    """Predict, print a line for each image, and say where table and pictures lie."""
+    console = plain_console()
+    names = list(_names(config.images))
+    quarantine = Quarantine(len(names), "images")
+    rows = []
+    for row in predict(config, names, quarantine):
+        rows.append(row)
+        console.print("  ".join(_text(value) for value in row.values()))
+    for name, reason in quarantine.reasons.items():
+        console.print(f"left out: {name!r}: {reason}")
+    if not rows:
+        raise UnreadableImage(f"images must be readable, got none of {len(names)} that is; repair the files")
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write(config.out / TABLE, rows)
+    console.print(f"predictions: {config.out / TABLE}")
+
+
+def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine) -> Iterator[Row]:
+    """Run a model over images, one by one; for counting, a picture of each density map is written.
+
+    Args:
+        config: which run, and where pictures go.
+        names: paths of the images.
+        quarantine: takes those that cannot be read.
+
+    Yields:
+        image and count; or image, predicted and probability.
+
+    Raises:
+        ValueError: no image, or the run does not fit.
+        FileNotFoundError: the folder is no run, or has no checkpoint yet.
+    """
+    if not names:
+        raise ValueError(f"images must hold at least one image, got none in {', '.join(map(str, config.images))}")
+    trained = TrainConfig.read(config.run)
+    about = read_samples(config.run / "ledger")[1]
+    model = model_of_run(config.run, config.which)[0].to(device_of(config.device)).eval()
+    if trained.task == "counting":
+        yield from _counts(config, trained, model, names, quarantine)
+    else:
+        yield from _classes(config, trained, about, model, names, quarantine)
+
+
+def _counts(
+    config: PredictConfig, trained: TrainConfig, model: nn.Module, names: Sequence[str], quarantine: Quarantine
+) -> Iterator[Row]:
+    nothing = [np.empty((0, 2))] * len(names)
+    source = CountedImages(
+        Files(Path(), names),
+        nothing,
+        np.zeros((len(names), 2), np.int64),
+        torch.zeros(len(names), dtype=torch.int64),
+        names,
+        stride=int(model.stride),  # pyright: ignore[reportArgumentType] - every counter has one
+        quarantine=quarantine,
+    )
+    task = Counting(scale=trained.density_scale, tile=config.tile or trained.tile)
+    device = device_of(config.device)
+    batches = source.batches(torch.arange(len(names)).split(1), epoch=0, seed=0, train=False)
+    for found in task.per_image(model, (each.to(device) for each in batches if len(each))):
+        name = names[found.index]
+        if config.overlay:
+            config.out.mkdir(parents=True, exist_ok=True)
+            picture = overlay(decode(Path(name), name), found.predicted.numpy(), text=f"{found.predicted_count:.1f}")
+            picture.save(config.out / f"{_flat(name)}.png")
+        yield {"image": name, "count": found.predicted_count}
+
+
+def _classes(
+    config: PredictConfig,
+    trained: TrainConfig,
+    about: dict[str, Any],
+    model: nn.Module,
+    names: Sequence[str],
+    quarantine: Quarantine,
+) -> Iterator[Row]:
+    if len(about["mean"]) != 3:
+        raise ValueError(f"run must be of colour images to predict, got grey ones in {str(config.run)!r}")
+    large = about["form"] == "files"
+    source = FileImages(
+        Files(Path(), names),
+        torch.zeros(len(names), dtype=torch.int64),
+        tuple(about["classes"]),
+        names,
+        augmentation=ResizedCrop(trained.image_size) if large else PadCrop(),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        quarantine=quarantine,
+    )
+    device = device_of(config.device)
+    for place in range(len(names)):
+        batches = source.batches([torch.tensor([place])], epoch=0, seed=0, train=False)
+        for logits, _ in predictions(model, (each.to(device) for each in batches if len(each))):
+            probability, label = logits.softmax(1)[0].max(0)
+            predicted = about["classes"][int(label)]
+            yield {"image": names[place], "predicted": predicted, "probability": float(probability)}
+
+
+def _names(given: Sequence[Path]) -> Iterator[str]:
+    """Paths of images: files as they are, and all images below folders."""
+    for path in given:
+        if path.is_dir():
+            yield from (os.fspath(path / name) for name in sorted(image_names(path)))
+        elif path.is_file():
+            yield os.fspath(path)
+        else:
+            raise FileNotFoundError(f"images must be files or folders, got {str(path)!r}, which is not there")
+
+
+def _flat(name: str) -> str:
+    """A file name that tells two images of one name in different folders apart."""
+    return "_".join(part for part in Path(name).parts if part not in (os.sep, "..", "."))
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _write(path: Path, rows: Sequence[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow([plain_cell(each) if isinstance(each, str) else f"{each:.6g}" for each in row.values()])
+    replace_file(path, text.getvalue())
