@@ -6,52 +6,16 @@ A table stands between `<!-- results: NAME -->` and `<!-- end -->`. With --check
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from counting_tables import counting, density, paper_counting, scoring, wrong_points
+from markdown_tables import Row, grouped, spread, table, where
 from record import read
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = re.compile(r"(<!-- results: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 ARMS = ("plain", "data parameters", "sigma-drop", "loss-drop", "oracle")
-
-Row = dict[str, Any]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
-
-
-def spread(values: Sequence[float], digits: int = 1, factor: float = 100) -> str:
-    """Mean ± standard deviation over the seeds, in percent by default."""
-    scaled = [factor * value for value in values]
-    deviation = f" ± {statistics.stdev(scaled):.{digits}f}" if len(scaled) > 1 else ""
-    return f"{statistics.mean(scaled):.{digits}f}{deviation}"
-
-
-def where(rows: Sequence[Row]) -> str:
-    """Hardware, versions, commits and dates of the rows, in one sentence."""
-
-    def each(name: str) -> str:
-        return ", ".join(sorted({str(row["environment"][name]) for row in rows}))
-
-    parts = [
-        each("processor"),
-        f"{each('threads')} thread(s)",
-        f"torch {each('torch')}",
-        f"commit {each('commit')}",
-        each("date"),
-    ]
-    return ", ".join(parts) + ".\n"
-
-
-def grouped(rows: Iterable[Row], *names: str) -> dict[tuple, list[Row]]:
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    return groups
 
 
 def closed(arm: Sequence[Row], plain: Sequence[Row], oracle: Sequence[Row], which: str = "last") -> list[float]:
@@ -264,6 +228,11 @@ def faults() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "checkpoints": checkpoints,
+    "counting": counting,
+    "wrong-points": wrong_points,
+    "paper-counting": paper_counting,
+    "density": density,
+    "scoring": scoring,
     "faults": faults,
     "augmentation": augmentation,
     "demo": demo,

@@ -460,7 +460,7 @@ def test_mat(tmp_path: Path, name: str, seen: Callable[..., None]) -> None:
     ("body", "reason"),
     [
         (bytes(20 << 20), "a MATLAB file that unpacks to more than points need"),
-        (b"\x0e\0\0\0\x10\0\0\0" * 5000, "a damaged MATLAB file: type 14 for numbers"),
+        (b"\x0e\0\0\0\x10\0\0\0" * 5000, "a MATLAB file that is cut off"),
     ],
 )
 def test_mat_bombs(tmp_path: Path, body: bytes, reason: str) -> None:

@@ -69,7 +69,7 @@ def test_architecture_names_every_room() -> None:
 
 
 def test_architecture_is_one_page() -> None:
-    assert len((ROOT / "docs" / "architecture.md").read_text().splitlines()) < 75
+    assert len((ROOT / "docs" / "architecture.md").read_text().splitlines()) < 80
 
 
 def test_version_is_in_the_changelog() -> None:

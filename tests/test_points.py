@@ -15,6 +15,7 @@ from PIL import Image
 from point_layouts import BOXES, LAYOUTS, cell, coco, pictures, points_csv, savemat, text, yolo
 from tamis.data.annotations import annotation_findings, counting_layouts, inspect_annotations
 from tamis.data.annotations.dots import read_dots
+from tamis.data.annotations.mat5 import read_arrays
 from tamis.data.points import PointSet, open_points
 from tamis.recipes.check import check_command
 from tamis.recipes.command_config import CheckConfig
@@ -213,6 +214,21 @@ def test_mall_refused(tmp_path: Path) -> None:
     assert annotation_findings(tmp_path / "mall_gt.mat", images=tmp_path)[0].kind == "unreadable_annotation"
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i8", "f4", "f8"])
+def test_matlab_files_are_read_as_scipy_reads_them(tmp_path: Path, dtype: str, packed: bool) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    values = np.random.default_rng(3).integers(0, 100, (7, 2)).astype(dtype)
+    content = {"x": values, "one": np.ones((1, 1), dtype), "c": cell(values, {"loc": values, "long_name": values[:1]})}
+    scipy_io.savemat(tmp_path / "a.mat", content, do_compression=packed)
+    mine, theirs = read_arrays((tmp_path / "a.mat").read_bytes(), 1 << 20), scipy_io.loadmat(tmp_path / "a.mat")
+    np.testing.assert_array_equal(mine["x"], theirs["x"])
+    np.testing.assert_array_equal(mine["one"], theirs["one"])
+    np.testing.assert_array_equal(mine["c"][0], theirs["c"][0, 0])
+    for name in ("loc", "long_name"):
+        np.testing.assert_array_equal(mine["c"][1][name][0], theirs["c"][0, 1][name][0, 0])
+
+
 def test_carpk_splits(tmp_path: Path) -> None:
     written = LAYOUTS["carpk"](tmp_path, {"a": [(1, 1)], "b": [(2, 2)], "c": []})
     text(tmp_path / "ImageSets/train.txt", "a\n")
@@ -315,6 +331,24 @@ def test_labelling_programs_boxes_and_other_shapes(tmp_path: Path) -> None:
         ("malformed", "annotations.xml: image 4, shape 4"),
     ]
     assert ("unsafe_name", "annotations.xml: image 2") in rules(train)
+
+
+def test_label_studio_rectangles_and_what_it_cannot_take(tmp_path: Path) -> None:
+    pictures(tmp_path, ["a.png", "b c.png"])
+    box = {"type": "rectanglelabels", "value": {"x": 10, "y": 10, "width": 20, "height": 40}}
+    results = [box, box | {"type": "brushlabels"}, {"type": "keypointlabels", "value": {"x": "1", "y": 2}}]
+    cancelled = {"was_cancelled": True, "result": [box] * 5}
+    tasks = [
+        {"data": {"image": "/data/local-files/?d=x/a.png"}, "annotations": [cancelled, {"result": results}]},
+        {"data": {"image": "https://host/b%20c.png?q=1"}, "annotations": [{"result": []}]},
+        {"data": {}},
+        {"data": {"image": "a.png"}, "annotations": []},
+    ]
+    train, _ = open_points(tmp_path, text(tmp_path / "t.json", json.dumps(tasks)))
+    assert train.names == ("a.png", "b c.png")
+    assert [each.tolist() for each in train.points] == [[[8, 6]], []]
+    places = ("t.json: task 1, result 2", "t.json: task 1, result 3", "t.json: task 3", "t.json: task 4")
+    assert rules(train) == [("malformed", place) for place in places]
 
 
 @pytest.mark.fault(20, "CVAT's XML with a DOCTYPE or ENTITY is refused, and tracks of a video are")

@@ -111,6 +111,10 @@ def test_a_classifier_with_a_curriculum_shows_it(tmp_path):
     assert "Who is shown when" in page
     assert "Loss against samples seen" in page
     assert "InfoBatch(r=0.5): loss under the mean" in page
+    result = json.loads((run / "result.json").read_text())
+    result["costs"]["scorer"] = {"samples_seen": 1234, "samples_scored": 100, "seconds": 2.0}
+    (run / "result.json").write_text(json.dumps(result))
+    assert "1,234 for a scorer, 100 more scored" in page_of(run)
 
 
 ODD = {

@@ -11,17 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from tamis.batch import Batch
-from tamis.data import FileImages, PadCrop
+from tamis.data import CountedImages, CountViews, FileImages, PadCrop
 from tamis.data.decode import Blobs
 from tamis.fit import Cosine, Progress, Settings, fit
-from tamis.methods import METHODS, Temperature
+from tamis.methods import METHODS, Temperature, clip
+from tamis.paces import Polynomial
 from tamis.run import Run
 from tamis.tasks.classification import Classification
+from tamis.tasks.counting import Counting
 from tamis.temperature import DataParameters
 
 SAMPLES, BATCH = 72, 8
@@ -63,7 +66,7 @@ def net() -> nn.Module:
 class Mortal:
     """Classification that kills its process when it is asked for losses, or an evaluation, once more than it may be."""
 
-    metric = "accuracy"
+    metric, lower_is_better = "accuracy", False
 
     def __init__(self, losses: int | None, evaluations: int | None) -> None:
         self._task = Classification()
@@ -142,6 +145,87 @@ def train_into(
 def four_pieces(settings: Settings) -> Settings:
     """Batches cut into four pieces."""
     return replace(settings, accumulate=4)
+
+
+# ----- curricula, and counting ----------------------------------------------------------------------------------
+
+
+def crowds(count: int = 24, sides: tuple[tuple[int, int], ...] = ((16, 16), (24, 16), (16, 24))) -> CountedImages:
+    """Images of dots as PNG files in memory, of several sizes in turn (width, height), for maps of stride 4."""
+    draw = np.random.default_rng(5)
+    files, points, sizes = [], [], []
+    for place in range(count):
+        width, height = sides[place % len(sides)]
+        pixels = draw.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        heads = draw.integers(0, (width, height), (place % 7, 2))
+        pixels[heads[:, 1], heads[:, 0]] = 255
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        files.append(file.getvalue())
+        points.append(heads + 0.5)
+        sizes.append((width, height))
+    labels = torch.tensor([len(each) for each in points])
+    keys = [f"crowd-{place}" for place in range(count)]
+    views = CountViews(flip=True, brightness=0.2)
+    return CountedImages(Blobs(files), points, np.array(sizes), labels, keys, stride=4, views=views)
+
+
+def counter() -> nn.Module:
+    """A counter of stride 4 with dropout."""
+    torch.manual_seed(0)
+    head = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Dropout2d(0.2)]
+    return nn.Sequential(*head, nn.Conv2d(8, 1, 1))
+
+
+def some_scores(count: int) -> Tensor:
+    """One score a sample, none for every ninth."""
+    scores = torch.rand(count, generator=torch.Generator().manual_seed(9))
+    scores[::9] = torch.nan
+    return scores
+
+
+def pace_into(
+    out: Path, *, counting: bool = False, epochs: int = 6, unit: Any = "epoch", refresh: int = 0, prune: float = 0.1
+) -> None:
+    """Train by CLIP with scores that are given, on images of classes, or on crowds of several sizes."""
+    torch.set_num_threads(1)
+    source = crowds(48) if counting else blobs()
+    rule = clip(Polynomial(0.3, 0.8), prune, unit=unit, refresh=refresh)
+    fit(
+        counter() if counting else net(),
+        Counting(score="head") if counting else Classification(),
+        source,
+        settings=Settings(
+            epochs, BATCH, partial(torch.optim.Adam, lr=0.01), schedule=Cosine(), checkpoint_seconds=0.02
+        ),
+        method=rule,
+        validation=crowds(9) if counting else blobs(30),
+        run=Run(out, {"config": {"counting": counting, "unit": unit, "refresh": refresh}}),
+        scores=some_scores(len(source)),
+    )
+
+
+def recipe_into(out: Path, *, data: Path, scoring: Iterable[int] = (), **settings: Any) -> None:
+    """Train as `tamis train` does; the first attempts, as many as are told, die after so many batches of scoring."""
+    from tamis.recipes import scorer
+    from tamis.recipes.config import TrainConfig
+    from tamis.recipes.train import train
+
+    plain, deaths, before = scorer.sample_scores, list(scoring), attempt(out)
+
+    def mortal(model: Any, task: Any, source: Any, size: int, move: Any, each: Any) -> Tensor:
+        left = [deaths[before]] if before < len(deaths) else [-1]
+
+        def live(count: int) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            each(count)
+
+        return plain(model, task, source, 1, move, live)
+
+    scorer.sample_scores = mortal
+    train(TrainConfig(data, out=out, **settings))
 
 
 # ----- parts of a run -------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ of its batch and changes nothing in the others; the source's `Quarantine`, which
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Self
 
 import numpy as np
@@ -20,9 +19,9 @@ from tamis.batch import Batch
 from tamis.data.augment import Augmentation, PadCrop, ResizedCrop, normalise
 from tamis.data.checks import check_index, check_samples, check_scale
 from tamis.data.decode import Read, UnreadableImage, decode
+from tamis.data.delivery import delivered
 from tamis.data.memory import MemoryImages, selected
 from tamis.data.quarantine import Quarantine
-from tamis.data.workers import prepared
 from tamis.moment import uniforms
 
 # Means and standard deviations of ImageNet's training images, as torchvision's and timm's models expect them.
@@ -81,15 +80,7 @@ class FileImages:
             UnreadableImage: more files than allowed cannot be decoded; the message names them.
             DeadWorker: a worker was killed or failed; the message names what it was at.
         """
-        work = partial(_decoded, self, epoch, seed, train)
-        checked = _checked(plan, len(self))
-        found = prepared(work, checked, self.keys, self.workers) if self.workers else map(work, checked)
-        for batch in found:
-            if isinstance(batch, str):
-                raise UnreadableImage(batch)
-            batch, reasons = batch
-            self.quarantine.record(reasons)
-            yield batch
+        return delivered(self, _checked(plan, len(self)), epoch=epoch, seed=seed, train=train)
 
     def thumbnail(self, index: int) -> Image.Image:
         """The whole image, upright, RGB.
@@ -230,16 +221,6 @@ class FileImages:
         return UnreadableImage(
             f"images must be readable, got none of {len(self)} that is, such as {self.keys[0]!r}; repair the files"
         )
-
-
-def _decoded(
-    source: FileImages, epoch: int, seed: int, train: bool, index: Tensor, begin: Callable[[int], None] | None = None
-) -> tuple[Batch, dict[str, str]] | str:
-    """A batch, or the message of an error: as an exception it would leave the worker as a traceback."""
-    try:
-        return source.batch(index, epoch, seed, train, begin)
-    except UnreadableImage as error:
-        return str(error)
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from tamis.batch import Batch
 from tamis.fit.protocols import Forward, Grouped, Source, Task
 
-# Fewer images at once leave a fast processor waiting; images that differ in size are large as a rule, and come as told.
+# Fewer images at once leave a fast processor waiting; those that may differ in size are large, and come as told.
 _AT_LEAST = 256
 
 
@@ -21,7 +21,8 @@ def whole_plan(source: Source, batch_size: int) -> Sequence[Tensor]:
     """Batches of all samples for evaluation, each of samples that fit together; in order within a group."""
     groups = groups_of(source, train=False)
     if groups is None:
-        return torch.arange(len(source)).split(max(_AT_LEAST, batch_size))
+        small = not isinstance(source, Grouped)
+        return torch.arange(len(source)).split(max(_AT_LEAST, batch_size) if small else batch_size)
     order = groups.argsort(stable=True)
     members = order.split(torch.unique(groups, return_counts=True)[1].tolist())
     return [part for each in members for part in each.split(batch_size)]

@@ -325,7 +325,7 @@ class Training:
 
     def _resume(self) -> None:
         if self.run is not None and self.processes.rank == 0 and not self.run.finished:
-            # Weights, their momentum, the best ones; scores, visits, weights and places of the samples, log sigma, momentum.
+            # Weights, their momentum, the best; of samples scores, visits, weights, places, log sigma, its momentum.
             self.run.hold_room(3 * size_of(self.best) + 28 * len(self.ledger))
         found = self.run.load() if self.run is not None and self.run.resumed else None
         if found is None or self.run is None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
+from tamis.batch import Batch
 from tamis.data import CountedImages, FileImages, PadCrop, Quarantine, ResizedCrop, UnreadableImage
 from tamis.data.decode import Files, decode
 from tamis.data.folder import image_names
@@ -77,26 +79,34 @@ def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine)
 def _counts(
     config: PredictConfig, trained: TrainConfig, model: nn.Module, names: Sequence[str], quarantine: Quarantine
 ) -> Iterator[Row]:
-    nothing = [np.empty((0, 2))] * len(names)
-    source = CountedImages(
-        Files(Path(), names),
-        nothing,
-        np.zeros((len(names), 2), np.int64),
-        torch.zeros(len(names), dtype=torch.int64),
-        names,
-        stride=int(model.stride),  # pyright: ignore[reportArgumentType] - every counter has one
-        quarantine=quarantine,
-    )
     task = Counting(scale=trained.density_scale, tile=config.tile or trained.tile)
     device = device_of(config.device)
-    batches = source.batches(torch.arange(len(names)).split(1), epoch=0, seed=0, train=False)
-    for found in task.per_image(model, (each.to(device) for each in batches if len(each))):
-        name = names[found.index]
+    for name in names:
+        try:
+            image = decode(Path(name), name)
+        except UnreadableImage as error:
+            quarantine.record({name: error.reason})
+            continue
+        (found,) = task.per_image(model, [_without_points(image, name, model).to(device)])
         if config.overlay:
             config.out.mkdir(parents=True, exist_ok=True)
-            picture = overlay(decode(Path(name), name), found.predicted.numpy(), text=f"{found.predicted_count:.1f}")
+            picture = overlay(image, found.predicted.numpy(), text=f"{found.predicted_count:.1f}")
             picture.save(config.out / f"{_flat(name)}.png")
         yield {"image": name, "count": found.predicted_count}
+
+
+def _without_points(image: Image.Image, name: str, model: nn.Module) -> Batch:
+    """An image as a counter is judged on it, normalised and padded."""
+    source = CountedImages(
+        Files(Path(), [name]),
+        [np.empty((0, 2))],
+        np.array([image.size], np.int64),
+        torch.zeros(1, dtype=torch.int64),
+        [name],
+        stride=int(model.stride),  # pyright: ignore[reportArgumentType] - every counter has one
+        kept={0: np.asarray(image)},
+    )
+    return source.batch(torch.tensor([0]), epoch=0, seed=0, train=False)[0]
 
 
 def _classes(

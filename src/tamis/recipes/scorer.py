@@ -55,7 +55,9 @@ def initial_scores(
         FileNotFoundError: there is no such file.
     """
     path = ledger / INITIAL
-    if not path.is_file():
+    known = path.is_file()
+    wait_for_all()  # nobody writes it before all have looked
+    if not known:
         started = time.perf_counter()
         scores, cost = _found(config, data, console, train)
         cost |= {"seconds": time.perf_counter() - started}

@@ -25,7 +25,7 @@ def error_curves(records: Sequence[Record], focus: Record) -> list[Chart]:
 
 def _curve(records: Sequence[Record], focus: Record, what: str, against: str) -> Chart:
     axes = new_axes("seconds of training" if against == "seconds" else "samples fed")
-    axes.set_ylabel("mean absolute error" if what == "mae" else "loss per image")
+    axes.set_ylabel("mean absolute error, points" if what == "mae" else "loss per image")
     for record, colour in zip(records, colours(records, focus), strict=True):
         costs = costs_of(record)
         paid = costs.scorer if against == "samples_seen" else costs.scoring_seconds
@@ -55,26 +55,30 @@ def convergence(records: Sequence[Record], focus: Record) -> list[Chart]:
     First the validation loss, which can be compared; then, as in the paper, the training loss on what each run was
     shown, which cannot.
     """
-    pair = [records[0], focus if focus is not records[0] else records[-1]][: len(records)]
+    pair = [records[0]] if len(records) == 1 else [records[0], focus]
     tints = dict(zip([record.name for record in records], colours(records, focus), strict=True))
-    axes = "bottom axis: first run, top axis: the other" if len(pair) == 2 else "one run, one axis"
-    held_out = "on the validation images, the same for both" if len(pair) == 2 else "on the validation images"
     misleading = "on what was shown: misleading, since a curriculum shows easy samples first and leaves some out"
-    charts = []
-    for path, title, note in (
-        (("validation", "loss"), "Validation loss, each run on its own axis", f"{held_out}; {axes}"),
-        (("train_loss",), "Training loss on the exposed subset", f"{misleading}; {axes}"),
-    ):
-        first = new_axes("samples fed")
-        first.set_ylabel("loss per image")
-        for record, each in zip(pair, [first, first.twiny()] if len(pair) == 2 else [first], strict=True):
-            colour = tints[record.name]
-            x, y = record.column("samples_seen"), record.column(*path)
-            each.plot(x, y, color=colour, marker="." if len(x) == 1 else "")
-            _own_axis(each, float(np.nanmax(x, initial=1)), SOFT if colour == OTHERS[0] else colour)
-        first.set_ylim(bottom=0)
-        charts.append(Chart(title, note, to_svg(first, title)))
-    return charts
+    if len(pair) == 1:
+        return [_convergence(pair, tints, ("train_loss",), "Training loss on the exposed subset", misleading)]
+    axes = "bottom axis: first run, top axis: the other, without its scorer"
+    held_out = f"on the validation images, the same for both; {axes}"
+    return [
+        _convergence(pair, tints, ("validation", "loss"), "Validation loss, each run on its own axis", held_out),
+        _convergence(pair, tints, ("train_loss",), "Training loss on the exposed subset", f"{misleading}; {axes}"),
+    ]
+
+
+def _convergence(pair: Sequence[Record], tints: dict[str, str], path: tuple[str, ...], title: str, note: str) -> Chart:
+    first = new_axes("samples fed")
+    first.set_ylabel("loss per image")
+    for record, axes in zip(pair, [first, first.twiny()] if len(pair) == 2 else [first], strict=True):
+        tint = tints[record.name]
+        x, y = record.column("samples_seen"), record.column(*path)
+        axes.plot(x, y, color=tint, marker="." if len(x) == 1 else "")
+        if len(pair) == 2:
+            _own_axis(axes, float(np.nanmax(x, initial=1)), SOFT if tint == OTHERS[0] else tint)
+    first.set_ylim(bottom=0)
+    return Chart(title, note, to_svg(first, title))
 
 
 def _own_axis(axes: Axes, most: float, colour: str) -> None:
@@ -91,7 +95,7 @@ def bars(records: Sequence[Record], focus: Record) -> list[Chart]:
     errors = np.array([[record.figure("last", name) for name in _ERRORS] for record in records])
     if np.isfinite(errors).any():
         axes = new_axes("")
-        axes.set_ylabel("mean error of a count")
+        axes.set_ylabel("mean error, points")
         for place in range(len(_ERRORS)):
             _group(axes, place, errors[:, place], colours(records, focus))
         axes.set_xticks(range(len(_ERRORS)), list(_ERRORS.values()))

@@ -8,7 +8,7 @@ from tamis.report.costs import costs_of
 from tamis.report.counting_charts import quality
 from tamis.report.records import Record
 from tamis.report.suspicion import ranked_suspects
-from tamis.report.tables import DASH, figure, number, seconds
+from tamis.report.tables import DASH, figure, number, scores_cost, seconds
 from tamis.report.thumbnails import Thumbnails, thumbnail_uri
 from tamis.report.verdict import percent
 
@@ -26,8 +26,6 @@ def _result(record: Record) -> dict[str, Any]:
     best = record.figure("best", "mae")
     share = costs.fed / costs.full if costs.full > 0 else math.nan
     evaluation = ((record.result or {}).get("costs") or {}).get("seconds_evaluation")
-    scores = [f"{costs.scorer:,} for a scorer"] if costs.scorer else []
-    scores += [f"{costs.scored:,} more scored"] if costs.scored else []
     return {
         "name": record.name,
         "method": str(record.about.get("method") or DASH),
@@ -38,7 +36,7 @@ def _result(record: Record) -> dict[str, Any]:
         "ssim": figure(ssim),
         "psnr": DASH if math.isnan(psnr) else f"{psnr:.1f}",
         "fed": f"{costs.fed:,}",
-        "scorer": ", ".join(scores),
+        "scores": scores_cost(costs),
         "of_full": DASH if math.isnan(share) else percent(share),
         "training": seconds(costs.seconds),
         "scoring": f"and {seconds(costs.scoring_seconds)} for scores" if costs.scoring_seconds else "",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tamis.report.costs import Costs, costs_of
 from tamis.report.incidents import KINDS, Changed
 from tamis.report.records import Record
 from tamis.report.suspicion import ranking
@@ -70,6 +71,7 @@ def _result(record: Record) -> dict[str, str]:
         "best": percent(best.accuracy),
         "best_epoch": DASH if unknown else str(best.epoch + 1),
         "samples": f"{seen:,}" if seen is not None else DASH,
+        "scores": scores_cost(costs_of(record)),
         "of_full": percent(seen / full) if seen is not None and full else DASH,
         "steps": f"{costs.get('steps', row.get('steps') or 0):,}",
         "training": seconds(training),
@@ -79,6 +81,12 @@ def _result(record: Record) -> dict[str, str]:
         "state": "finished" if record.result is not None else f"{len(record.metrics)} epochs so far",
         **_calibration(record),
     }
+
+
+def scores_cost(costs: Costs) -> str:
+    """What the scores took beside the training, in samples; nothing where they took none."""
+    parts = [f"{costs.scorer:,} for a scorer"] if costs.scorer else []
+    return ", ".join([*parts, f"{costs.scored:,} more scored"] if costs.scored else parts)
 
 
 def incidents(records: Sequence[Record]) -> list[dict[str, Any]]:

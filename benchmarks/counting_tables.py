@@ -1,0 +1,157 @@
+"""The tables of counting: curricula against standard training, wrong points, density maps, scoring."""
+
+import statistics
+from collections.abc import Sequence
+
+from scipy.stats import ttest_1samp
+
+from markdown_tables import Row, grouped, spread, table, where
+from record import read
+
+NONE = "No measurements yet.\n"
+# Mean absolute errors of the CLIP paper, section 4.1: standard training and CLIP.
+PUBLISHED = {
+    ("shanghaitech-a", "mcnn"): (110.2, 102.3),
+    ("shanghaitech-a", "csrnet"): (68.2, 65.2),
+    ("shanghaitech-a", "csrnet-lite"): (66.4, 63.3),
+    ("shanghaitech-b", "mcnn"): (26.4, 20.2),
+    ("shanghaitech-b", "csrnet"): (10.6, 8.2),
+    ("shanghaitech-b", "csrnet-lite"): (9.6, 8.2),
+}
+SETTING = ("data", "train", "test", "model", "epochs", "lr")
+
+
+def paired(rows: Sequence[Row], others: Sequence[Row], name: str) -> list[float]:
+    """Difference of a figure to that of the same seed, as a share of the other's mean."""
+    base = {row["seed"]: row[name] for row in others}
+    both = [(row[name], base[row["seed"]]) for row in rows if row["seed"] in base]
+    mean = statistics.mean(there for _, there in both) if both else 1.0
+    return [(here - there) / mean for here, there in both]
+
+
+def compared(rows: Sequence[Row], others: Sequence[Row], name: str) -> list[str]:
+    """Mean difference in percent with its spread, and p of a paired t-test; empty for the arm itself."""
+    if rows is others:
+        return ["", ""]
+    shares = paired(rows, others, name)
+    if not shares:
+        return ["", ""]
+    p = f"{ttest_1samp(shares, 0).pvalue:.2f}" if len(shares) > 1 else ""  # pyright: ignore[reportAttributeAccessIssue]
+    return [spread(shares, 1), p]
+
+
+def reached(rows: Sequence[Row], others: Sequence[Row]) -> str:
+    """Samples until the held-out loss is as low as standard training's lowest, and how many seeds get there."""
+    goal = {row["seed"]: row["best_loss"] for row in others}
+    found = [
+        next((seen for seen, loss, _ in row["course"] if loss <= goal[row["seed"]] * (1 + 1e-9)), None)
+        for row in rows
+        if row["seed"] in goal
+    ]
+    there = [seen for seen in found if seen is not None]
+    return f"{statistics.mean(there):,.0f} ({len(there)} of {len(found)})" if there else f"never ({len(found)})"
+
+
+def cost(row: Row) -> float:
+    """Sample visits of a training, with those of its scorer; a scored sample is a forward pass, a third of a visit."""
+    return row["samples_seen"] + row["scorer_samples"] + row["scored"] / 3
+
+
+def counting() -> str:
+    """Every arm against standard training, data set by data set."""
+    found = [row for row in read("counting") if row["wrong"] == "none"]
+    if not found:
+        return NONE
+    head = [
+        "arm", "seeds", "MAE, last epoch", "against standard, %", "p", "best epoch", "GAME(2)", "visits", "with scores",
+        "visits to standard's best loss",
+    ]  # fmt: skip
+    parts = []
+    for key, rows in grouped(found, *SETTING).items():
+        data, train, test, model, epochs, lr = key
+        arms = {arm: each for (arm,), each in grouped(rows, "arm").items()}
+        standard = arms.get("standard", [])
+        lines = [
+            [
+                arm,
+                str(len(each)),
+                spread([row["mae"] for row in each], 2, 1),
+                *compared(each, standard, "mae"),
+                spread([row["best_mae"] for row in each], 2, 1),
+                spread([row["game2"] for row in each], 1, 1),
+                f"{statistics.mean(row['samples_seen'] for row in each):,.0f}",
+                f"{statistics.mean(map(cost, each)):,.0f}",
+                reached(each, standard),
+            ]
+            for arm, each in arms.items()
+        ]
+        count = statistics.mean(row["count"] for row in rows)
+        title = (
+            f"**{data}**, {train} images to train on, {test} to judge by with {count:.0f} points on average, {model}, "
+        )
+        parts.append(f"{title}{epochs} epochs, Adam {lr:g}:\n\n{table(head, lines)}")
+    return "\n".join(parts) + "\n" + where(found)
+
+
+def wrong_points() -> str:
+    """Training on wrong points: how much each arm loses against its own training on the right ones."""
+    found = read("counting")
+    noisy = {row["wrong"] for row in found} - {"none"}
+    if not noisy:
+        return NONE
+    lines = []
+    for key, rows in grouped([row for row in found if row["wrong"] in noisy], *SETTING, "wrong").items():
+        arms = {arm: each for (arm,), each in grouped(rows, "arm").items()}
+        standard = arms.get("standard", [])
+        for arm, each in arms.items():
+            mae = spread([row["mae"] for row in each], 2, 1)
+            lines.append([key[0], key[-1], arm, str(len(each)), mae, *compared(each, standard, "mae")])
+    head = ["data", "wrong in a fifth of the images", "arm", "seeds", "MAE, last epoch", "against standard, %", "p"]
+    return table(head, lines) + "\n" + where(found)
+
+
+def paper_counting() -> str:
+    """Our full-size runs beside the published numbers."""
+    found = {(row["data"], row["model"], row["arm"]): row for row in read("paper-counting")}
+    lines = []
+    for (data, model), (standard, clip) in PUBLISHED.items():
+        ours = [found.get((data, model, arm)) for arm in ("standard", "clip")]
+        cells = [f"{row['mae']:.1f}" if row else "not run" for row in ours]
+        lines.append([data, model, f"{standard}", cells[0], f"{clip}", cells[1]])
+    head = ["data", "model", "standard, published", "ours", "CLIP, published", "ours"]
+    return table(head, lines)
+
+
+def density() -> str:
+    """Time of density maps."""
+    found = read("density")
+    if not found:
+        return NONE
+    latest = {(row["heads"], str(row["sigma"]), row["stride"]): row for row in found}
+    lines = [
+        [
+            f"{heads:,}", sigma, str(stride), f"{row['milliseconds']:.1f}", f"{row['one_by_one_milliseconds']:,.0f}",
+            f"{row['one_filter_milliseconds']:.0f}" if row["one_filter_milliseconds"] else "",
+            f"{row['limit_milliseconds']:.2f}",
+        ]
+        for (heads, sigma, stride), row in latest.items()
+    ]  # fmt: skip
+    head = ["heads", "sigma", "stride", "here", "one by one", "one filter", "limit"]
+    return table(head, lines) + "\n" + where(list(latest.values()))
+
+
+def scoring() -> str:
+    """Speed of scoring against the bare forward pass."""
+    found = read("scoring")
+    if not found:
+        return NONE
+    latest = {(row["task"], row["model"]): row for row in found}
+    lines = [
+        [
+            task, model, f"{row['bare_images_per_second']:,.1f}", f"{row['images_per_second']:,.1f}",
+            f"{100 * row['share']:.1f}",
+        ]
+        for (task, model), row in latest.items()
+    ]  # fmt: skip
+    head = ["task", "model", "forward passes alone, images/s", "scoring, images/s", "share, %"]
+    return table(head, lines) + "\n" + where(list(latest.values()))
