@@ -267,6 +267,7 @@ def _write(path: Path, table: dict[str, list[Any]]) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)
     for row in zip(*table.values(), strict=True):
-        writer.writerow([plain_cell(cell) if isinstance(cell, str) else f"{cell:.6g}" for cell in row])
+        # Nine digits of a float32 are the same float32 again: a curriculum may read them.
+        writer.writerow([plain_cell(cell) if isinstance(cell, str) else f"{cell:.9g}" for cell in row])
     replace_file(path, text.getvalue())
     return path

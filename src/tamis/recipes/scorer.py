@@ -151,7 +151,7 @@ def _of_table(path: Path, column: str | None, source: Images) -> Tensor:
     """Scores by key out of a table."""
     rows, name = _read(path, column)
     place = {key: index for index, key in enumerate(source.keys)}
-    scores = torch.full((len(source),), torch.nan)
+    scores = torch.full((len(source),), torch.nan, dtype=torch.float64)
     for key, value in rows:
         index = place.get(key, place.get(key.removeprefix("'")))
         if index is None:
@@ -160,14 +160,14 @@ def _of_table(path: Path, column: str | None, source: Images) -> Tensor:
             scores[index] = float(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be a number, got {value!r} for {key!r} in {str(path)!r}") from error
-        if not scores[index].isfinite():
+        if not scores[index].float().isfinite():
             raise ValueError(f"{name} must be finite, got {value!r} for {key!r} in {str(path)!r}; leave the row out")
     if scores.isnan().all():
         raise ValueError(
             f"scorer must score the samples by their keys, such as {source.keys[0]!r}, got none of them in "
             f"{str(path)!r}; `tamis score` writes such a table"
         )
-    return scores
+    return scores.float()
 
 
 def _read(path: Path, column: str | None) -> tuple[list[tuple[str, Any]], str]:

@@ -83,8 +83,10 @@ def _decisions(run: Path, epochs: int) -> Iterator[tuple[np.ndarray, np.ndarray,
     for path in decision_paths(run):
         table = pq.read_table(path)
         table = table.filter(pa.array(table["epoch"].to_numpy() < epochs))
-        reason = [text or "" for text in table["reason"].cast(pa.string()).to_pylist()]
-        pruned = np.array([not text.startswith(_WAITS) for text in reason], dtype=bool)
+        reason = table["reason"].cast(pa.string()).combine_chunks().dictionary_encode()
+        texts = [*reason.dictionary.to_pylist(), ""]  # no reason given
+        number = reason.indices.fill_null(len(texts) - 1).to_numpy()
+        pruned = np.array([not text.startswith(_WAITS) for text in texts])[number]
         ranked = "rank" in table.column_names and table["rank"].null_count < len(table)
         yield table["index"].to_numpy(), table["epoch"].to_numpy(), pruned, ranked
 
