@@ -50,7 +50,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "clip, per head": CLIP | {"score_per": "head"},
     "clip, refreshed": CLIP | {"refresh": 5},
     "clip, algorithm1, 20 %": CLIP | {"reading": "algorithm1", "prune": 0.2},
-    "prune, algorithm1, 20 %": {"method": "prune", "reading": "algorithm1", "prune": 0.2},
+    "clip, algorithm1, 20 %, full scorer": CLIP | {"reading": "algorithm1", "prune": 0.2},
+    "clip, algorithm1, 20 %, per head, full scorer": CLIP
+    | {"reading": "algorithm1", "prune": 0.2, "score_per": "head"},
+    "clip, algorithm1, equal samples": CLIP | {"reading": "algorithm1"},
     "prune, algorithm1, 20 %, full scorer": {"method": "prune", "reading": "algorithm1", "prune": 0.2},
 }
 MAIN = ("standard", "shorter", "random", "curriculum", "prune", "clip", "clip, algorithm1")
@@ -143,9 +146,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="crowd, or a name and a path: cells=/path")
     parser.add_argument("--model", default="mcnn-light")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--schedule", default="cosine")
     parser.add_argument("--patch", type=int, default=128)
     parser.add_argument("--density-sigma", type=float, default=4.0)
