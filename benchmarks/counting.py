@@ -8,11 +8,13 @@ the standard run itself ("full scorer"); what that costs is in the rows. Rows th
 run again.
 
     python benchmarks/counting.py --data crowd --seeds 1 2 3 4 5
-    python benchmarks/counting.py --data cells=/path/to/cells --seeds 1 2 3 4 5
+    python benchmarks/counting.py --data cells=/path/to/cells --epochs 40 --seeds 1 2 3 4 5
+    python benchmarks/counting.py --data pets09=/path/to/pets09_s2l1 --epochs 40 --seeds 1 2 3 4 5
     python benchmarks/counting.py --data crowd --wrong drop add shuffle --seeds 1 2 3 4 5
 """
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +23,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from record import append, done
 from tamis.data import CountedImages
+from tamis.data.points import open_points
 from tamis.data.synthetic import write_crowd
 from tamis.moment import Moment, seed_of
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.convert import convert_command
 from tamis.recipes.data import Data, load
 from tamis.recipes.parts import method_of
 from tamis.recipes.train import train_on
@@ -61,13 +66,34 @@ WRONG = ("none", "drop", "add", "shuffle")
 
 
 def data_of(name: str, path: str, config: TrainConfig) -> Data:
-    """The data of a seed; a crowd is drawn once for all of them, other sets are split by the seed."""
+    """The data of a seed: a crowd and a video have fixed parts to train on and to judge by, others are split by it."""
+    folder = Path(tempfile.gettempdir()) / f"tamis-benchmark-{name}"
     if name == "crowd" and not path:
-        folder = Path(tempfile.gettempdir()) / "tamis-benchmark-crowd"
         if not folder.is_dir():
             write_crowd(folder, 300, 100)
         config = replace(config, data=folder)
+    elif name == "pets09":
+        if not folder.is_dir():
+            write_video(Path(path), folder)
+        config = replace(config, data=folder)
     return load(config)
+
+
+def write_video(video: Path, folder: Path) -> None:
+    """Every fourth frame at half the size with the heads on it: the first half to train on, the second to judge by."""
+    with tempfile.TemporaryDirectory() as temporary:
+        convert_command(video, Path(temporary) / "frames", at="head", every=4)
+        found, _ = open_points(Path(temporary) / "frames")
+        draft = Path(temporary) / "halves"
+        for number, (name, points) in enumerate(zip(found.names, found.points, strict=True)):
+            part = draft / ("train" if 2 * number < len(found.names) else "test")
+            (part / "images").mkdir(parents=True, exist_ok=True)
+            with Image.open(found.root / name) as image:
+                image.reduce(2).save(part / "images" / f"{number:04d}.png")
+            with (part / "points.csv").open("a") as table:
+                table.write("image,x,y\n" * (table.tell() == 0))
+                table.writelines(f"{number:04d}.png,{x / 2},{y / 2}\n" for x, y in points.tolist())
+        shutil.move(draft, folder)
 
 
 def corrupted(train: CountedImages, kind: str, ratio: float, seed: int) -> CountedImages:
