@@ -93,6 +93,30 @@ def counting() -> str:
     return "\n".join(parts) + "\n" + where(found)
 
 
+def summary() -> str:
+    """The short table of the README."""
+    arms = ("shorter", "random", "curriculum", "prune", "clip", "clip, algorithm1", "clip, equal samples")
+    found = [row for row in read("counting") if row["wrong"] == "none"]
+    if not found:
+        return NONE
+    lines = []
+    for key, rows in grouped(found, *SETTING).items():
+        by_arm = {arm: each for (arm,), each in grouped(rows, "arm").items()}
+        standard = by_arm.get("standard", [])
+        cells = []
+        for arm in arms:
+            change, p = compared(by_arm[arm], standard, "mae") if arm in by_arm else ("", "")
+            cells.append(f"{change} (p {p})" if p else change)
+        mae = spread([row["mae"] for row in standard], 2, 1) if standard else ""
+        lines.append([f"{key[0]}, {key[1]} images", str(len(standard)), mae, *cells])
+    head = ["data", "seeds", "MAE of standard training", *(f"{arm}, %" for arm in arms)]
+    return (
+        table(head, lines)
+        + "\nMean absolute error after the last epoch, in percent of standard training's, negative is better. "
+        + where(found)
+    )
+
+
 def wrong_points() -> str:
     """Training on wrong points: how much each arm loses against its own training on the right ones."""
     found = read("counting")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from counting_tables import counting, density, paper_counting, scoring, wrong_points
+from counting_tables import summary as counting_summary
 from markdown_tables import Row, grouped, spread, table, where
 from record import read
 
@@ -229,6 +230,7 @@ def faults() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "checkpoints": checkpoints,
     "counting": counting,
+    "counting-summary": counting_summary,
     "wrong-points": wrong_points,
     "paper-counting": paper_counting,
     "density": density,

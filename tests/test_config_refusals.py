@@ -13,6 +13,8 @@ from tamis import cli
 from tamis.recipes.command_config import ScoreConfig
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.settings_file import LIMIT, read_settings
+from tamis.recipes.train import train
+from trainings import write_images
 
 
 @pytest.fixture(autouse=True)
@@ -294,3 +296,168 @@ def test_a_configuration_survives_its_file(here: Path) -> None:
     assert TrainConfig.read(here) == config
     (here / "a.yaml").write_text("data: x\nlr: 2\n")
     assert read_settings(here / "a.yaml").values == {"data": "x", "lr": "2"}
+
+
+# ----- settings that belong together ------------------------------------------------------------------------------
+
+_COUNT = "--task counting"
+TOGETHER = [
+    ("--density-sigma 2", "density_sigma must come with the task counting, got 'classification'; leave it out"),
+    ("--density adaptive", "density must come with the task counting, got 'classification'; leave it out"),
+    ("--density-scale 9", "density_scale must come with the task counting, got 'classification'; leave it out"),
+    ("--density-cache d", "density_cache must come with the task counting, got 'classification'; leave it out"),
+    ("--annotations a.json", "annotations must come with the task counting, got 'classification'; leave it out"),
+    ("--at head", "at must come with the task counting, got 'classification'; leave it out"),
+    ("--patch 64", "patch must come with the task counting, got 'classification'; leave it out"),
+    ("--brightness 0.2", "brightness must come with the task counting, got 'classification'; leave it out"),
+    ("--contrast 0.2", "contrast must come with the task counting, got 'classification'; leave it out"),
+    ("--front-end a.pt", "front_end must come with the task counting, got 'classification'; leave it out"),
+    ("--score-per head", "score_per must come with the task counting, got 'classification'; leave it out"),
+    ("--tile 900", "tile must come with the task counting, got 'classification'; leave it out"),
+    (f"{_COUNT} --new-head", "new_head must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --data-parameters joint", "data_parameters must come with the task classification, got 'counting'"),
+    (f"{_COUNT} --preset paper", "preset must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --instance-rate 1", "instance_rate must come with the task classification, got 'counting'"),
+    (f"{_COUNT} --instance-decay 1", "instance_decay must come with the task classification, got 'counting'"),
+    (f"{_COUNT} --class-lr 1", "class_lr must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --crop 2", "crop must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --image-size 64", "image_size must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --noise symmetric", "noise must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --oracle", "oracle must come with the task classification, got 'counting'; leave it out"),
+    (f"{_COUNT} --method sigma-drop", "data_parameters must be instance or joint for sigma-drop, got 'none'"),
+    ("--pace linear", "pace must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--pace-start 0.5", "pace_start must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--pace-full 0.5", "pace_full must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--pace-unit batch", "pace_unit must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--prune 0.1", "prune must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--method random --prune-to 0.1", "prune_to must come with a curriculum such as clip, got 'random'; leave it out"),
+    ("--reading algorithm1", "reading must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--balance 2", "balance must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--scorer run", "scorer must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--scorer-column el2n", "scorer_column must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--scorer-epochs 2", "scorer_epochs must come with a curriculum such as clip, got 'uniform'; leave it out"),
+    ("--method infobatch --refresh 2", "refresh must come with a curriculum such as clip, got 'infobatch'; leave it"),
+    ("--method clip --start 0.5", "start must come with sigma-drop or loss-drop, got 'clip'; leave it out"),
+    ("--method clip --reading compounding --pace-unit batch", "pace_unit must be epoch for the reading compounding"),
+    ("--method clip --scorer-column el2n", "scorer_column must come with a table as --scorer, got none; leave it out"),
+    ("--method random-order --scorer run", "scorer must come with a curriculum by scores, got 'random-order'"),
+    ("--method random-order --refresh 2", "must come with a curriculum by scores, got 'random-order'; leave it out"),
+    ("--method random-order --scorer-epochs 2", "must come with a curriculum by scores, got 'random-order'; leave it"),
+    ("--method clip --scorer run --scorer-epochs 2", "scorer_epochs must come without --scorer, got both; a scorer"),
+    ("--method prune --pace linear", "pace must come with a curriculum, got 'prune', which shows all from the start"),
+    ("--method prune --pace-start 0.5", "pace must come with a curriculum, got 'prune', which shows all from the"),
+    ("--method prune --pace-full 0.5", "pace must come with a curriculum, got 'prune', which shows all from the"),
+    ("--method prune --pace-unit batch", "pace must come with a curriculum, got 'prune', which shows all"),
+    ("--method curriculum --prune 0.1", "prune must come with clip or prune, got 'curriculum', which"),
+    ("--method curriculum --prune-to 0.1", "prune must come with clip or prune, got 'curriculum', which"),
+    ("--method curriculum --reading algorithm1", "prune must come with clip or prune, got 'curriculum', which"),
+    ("--method anti-curriculum --reading compounding", "reading must be lowest or algorithm1 for anti-curriculum"),
+    ("--method clip --pace-start 0", "pace_start must be in (0, 1], got 0.0"),
+    ("--method clip --pace-start 1.1", "pace_start must be in (0, 1], got 1.1"),
+    ("--method clip --pace-full 0", "pace_full must be in (0, 1], got 0.0"),
+    ("--method clip --pace-full nan", "pace_full must be in (0, 1], got nan"),
+    ("--method clip --prune 1", "prune must be in [0, 1), got 1.0"),
+    ("--method clip --prune -0.1", "prune must be in [0, 1), got -0.1"),
+    ("--method clip --prune-to 1", "prune_to must be in [0, 1), got 1.0"),
+    ("--method clip --balance -1", "balance must be at least 0, got -1"),
+    ("--method clip --refresh -1", "refresh must be at least 0, got -1"),
+    ("--method clip --scorer-epochs 0", "scorer_epochs must be at least 1, got 0"),
+    ("--method clip --reading easiest", 'Invalid value "easiest" for --reading. Choose from:'),
+    ("--method clp", 'Did you mean "clip"?'),
+    (f"{_COUNT} --density-sigma 0", "density_sigma must be above 0, got 0.0"),
+    (f"{_COUNT} --density-scale nan", "density_scale must be above 0, got nan"),
+    (f"{_COUNT} --brightness 1", "brightness must be in [0, 1), got 1.0"),
+    (f"{_COUNT} --patch -1", "patch must be at least 0, got -1"),
+    ("--task segmentation", 'Invalid value "segmentation" for --task. Choose from:'),
+]
+
+
+@pytest.mark.fault(
+    29, "settings that do not go together are refused before anything is opened, by name and with advice"
+)
+@pytest.mark.parametrize(("words", "message"), TOGETHER)
+def test_settings_that_do_not_go_together(words: str, message: str, seen) -> None:
+    said = asked("train", "--data", "x", *words.split())
+    assert message in said
+    assert "\n" not in said
+    seen("every pair answered by its golden message")
+
+
+def test_what_goes_together_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        "--method clip --pace geometric --pace-start 0.2 --pace-full 1 --prune 0.1 --prune-to 0 --reading algorithm1",
+        "--method clip --pace-unit batch --balance 5 --refresh 3 --scorer-epochs 4",
+        "--method clip --scorer t.csv --scorer-column el2n --refresh 2",
+        "--method prune --prune 0.3 --scorer run",
+        "--method prune --reading compounding",
+        "--method random-order --pace step --prune 0.1 --balance 2",
+        "--method curriculum --pace root --pace-unit batch",
+        "--method anti-curriculum --prune 0.2",
+        "--task counting --method clip --score-per head --density adaptive --patch 64 --tile 900 --brightness 0.1",
+        "--task counting --annotations a.json --at head --model csrnet-lite --front-end a.pt",
+    ):
+        rows = shown(capsys, "train", "--data", "x", *words.split())
+        for name, value in zip(words.split()[::2], words.split()[1::2], strict=True):
+            assert value in rows[name[2:].replace("-", "_")][0]
+            assert rows[name[2:].replace("-", "_")][1] == "flag"
+
+
+def test_defaults_depend_on_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("model", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay")
+    rows = shown(capsys, "train", "--data", "x")
+    assert [rows[name][0] for name in names] == ['"auto"', "30", "128", '"SGD"', "0.1", '"triangle"', "0.0005"]
+    rows = shown(capsys, "train", "--data", "x", "--task", "counting", "--epochs", "7")
+    assert [rows[name][0] for name in names] == ['"csrnet"', "7", "8", '"Adam"', "0.0001", '"flat"', "0.0"]
+    assert (rows["epochs"][1], rows["lr"][1]) == ("flag", "default")
+    assert (rows["task"][0], rows["prune_to"][0]) == ('"counting"', "null")
+
+
+def test_help_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "train", "--help")
+    for each in fields(TrainConfig):
+        assert f"--{each.name.replace('_', '-')}" in text
+    assert "--which" in printed(capsys, "predict", "--help")
+    assert "--density-scale" in printed(capsys, "score", "--help")
+
+
+def test_a_run_of_before_there_were_tasks_goes_on(here: Path) -> None:
+    (here / "images").mkdir()
+    write_images(here / "images")
+    config = TrainConfig(
+        here / "images", out=here / "run", epochs=2, batch_size=16, model="small", report=False, calibrate=False,
+        workers=0,
+    )  # fmt: skip
+    train(config)
+    about = json.loads((here / "run" / "run.json").read_text())
+    about["config"] = {name: value for name, value in about["config"].items() if name in OLDER}
+    (here / "run" / "run.json").write_text(json.dumps(about))
+    (here / "run" / "result.json").unlink()
+    assert train(config).result["last"]["epoch"] == 1
+    with pytest.raises(FileExistsError, match=r"must have the same configuration .* pace: None -> 'linear'"):
+        train(replace(config, method="clip", pace="linear"))
+
+
+# As tamis wrote it before there were tasks: the settings of its run.json.
+OLDER = {
+    "data": "digits", "out": None, "validation": None, "hold_out": 0.1, "model": "small", "weights": None,
+    "new_head": False, "method": "sigma-drop", "ratio": 0.5, "start": None, "exclude": None,
+    "data_parameters": "joint", "preset": "default", "instance_rate": None, "instance_decay": None, "class_lr": None,
+    "epochs": 30, "batch_size": 128, "accumulate": 1, "optimizer": "SGD", "lr": 0.1, "momentum": 0.9,
+    "weight_decay": 0.0005, "schedule": "triangle", "steps": [0.3, 0.6, 0.9], "flip": True, "crop": 2,
+    "image_size": 224, "amp": "none", "channels_last": False, "compile": False, "device": "auto", "threads": 0,
+    "workers": 2, "noise": "symmetric", "noise_ratio": 0.4, "noise_name": "worse_label", "oracle": False,
+    "calibrate": True, "history": True, "report": True, "checkpoint_seconds": None, "on_full": "stop",
+    "strict": False, "max_bad": 0.01, "accept_dataset_change": False, "fingerprint": "auto", "processes": 1,
+    "seed": 0,
+}  # fmt: skip
+
+
+def test_a_configuration_of_before_there_were_tasks(here: Path) -> None:
+    (here / "run.json").write_text(json.dumps({"config": OLDER}))
+    config = TrainConfig.read(here)
+    assert (config.task, config.method, config.model) == ("classification", "sigma-drop", "small")
+    assert {name: value for name, value in config.plain().items() if name in OLDER} == OLDER
+    new = {name: value for name, value in config.plain().items() if name not in OLDER}
+    assert new == {name: value for name, value in TrainConfig.defaults("classification").items() if name in new}
+    # The name of its folder is what it was: the same command goes on there.
+    assert config.folder == Path("runs/digits-sigma-drop-joint-seed0-e47ed9")

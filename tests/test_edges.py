@@ -5,18 +5,23 @@ import warnings
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from attacks.victims import ask_all
+from tamis.data.synthetic import write_crowd
 from tamis.ledger import Ledger
-from tamis.methods import METHODS
+from tamis.methods import METHODS, clip
 from tamis.moment import Moment
 from tamis.paces import Pace, Polynomial
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.train import train
 from tamis.rules import (
     Balanced,
     DropEasy,
@@ -31,6 +36,7 @@ from tamis.rules import (
     SelfPaced,
     Uniform,
     chain,
+    quantile_bins,
 )
 from tamis.sampler import PlannedSampler
 from tamis.temperature import DataParameters, LazySGD
@@ -266,6 +272,91 @@ def test_lists_that_do_not_fit(seen) -> None:
         with pytest.raises(ValueError, match=r"labels must be int64 \(n,\), none below 0"):
             Balanced(Uniform(), labels)
     seen("6 of 6 refused", count=6)
+
+
+@pytest.mark.fault(24, "no pace, share and reading of CLIP empties an epoch, whatever the size; less than one is told")
+@pytest.mark.parametrize("reading", ["lowest", "algorithm1", "compounding"])
+def test_every_clip_of_few_samples_trains(reading: Any, seen) -> None:
+    plans = loud = 0
+    for size, share, start in product((1, 2, 3, 7, 20), (0.0, 0.05, 0.5, 0.99), (0.01, 0.3, 1.0)):
+        for groups in (None, torch.arange(size) % 2, quantile_bins(torch.arange(size).float(), 50)):
+            method = clip(Polynomial(start), share, reading, groups=groups)
+            ledger = Ledger(size)
+            ledger.record(torch.arange(size), torch.rand(size, generator=torch.Generator().manual_seed(size)))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                sampler = PlannedSampler(ledger, method.rule, epochs=3)
+                for epoch in range(3):
+                    sampler.set_epoch(epoch)
+                    batches = list(sampler.batches(1000))
+                    assert len(batches) == 1
+                    assert 1 <= len(batches[0]) == len(batches[0].unique()) <= size
+                    plans += 1
+            assert bool(caught) or start * size >= 1
+            loud += bool(caught)
+    assert loud > 0
+    seen(
+        f"{reading}: {plans} plans show something, {loud} of {plans // 3} trainings said that one is kept", count=plans
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    24, "CLIP with one class, more bins than images, a batch above the subset, few images: trains or says"
+)
+def test_tiny_curricula(tmp_path: Path, seen) -> None:
+    pictures(tmp_path / "four", "ab", 2)
+    pictures(tmp_path / "class", "a", 8)
+    write_crowd(tmp_path / "crowd", 3, 1, size=64)
+    write_crowd(tmp_path / "one", 1, 1, size=64)
+    classes = ["train", *TINY, "--method", "clip"]
+    count = ["train", "--task", "counting", "--model", "mcnn-light", "--method", "clip", "--epochs", "2"]
+    count += ["--workers", "0", "--no-report", "--batch-size", "1000"]
+    trains = [
+        [*classes, "--data", "four", "--prune", "0.99", "--pace-start", "0.01", "--out", "a"],
+        [*classes, "--data", "four", "--balance", "9", "--pace-unit", "batch", "--out", "b"],
+        [*count, "--data", "crowd", "--balance", "50", "--out", "c"],
+        [*count, "--data", "crowd", "--prune", "0.99", "--pace-start", "0.01", "--refresh", "1", "--out", "d"],
+        [*count, "--data", "crowd", "--patch", "32", "--pace-unit", "batch", "--out", "e"],
+        [*count, "--data", "one", "--balance", "3", "--out", "f"],
+    ]
+    refused = [
+        ([*classes, "--data", "class", "--out", "g"], "classes must be at least 2, got 1"),
+        ([*count, "--data", "one/train", "--out", "h"], "hold_out must leave at least one image"),
+        ([*classes, "--data", "four", "--prune", "1"], "prune must be in [0, 1), got 1.0"),
+        ([*classes, "--data", "four", "--pace-start", "0"], "pace_start must be in (0, 1], got 0.0"),
+    ]
+    answers = ask_all([*trains, *(words for words, _ in refused)], tmp_path)
+    for words, answer in zip(trains, answers, strict=False):
+        assert answer.code == 0, (words, answer)
+        assert "epoch   2/2" in answer.out
+    for word in ("a", "d"):
+        assert "one is shown" in answers["abcdef".index(word)].err
+    for (words, message), answer in zip(refused, answers[len(trains) :], strict=True):
+        assert answer.code == 2, (words, answer)
+        assert message in answer.err
+        assert answer.err.count("\n") == 1
+    seen(f"{len(trains)} trained, {len(refused)} refused in one line", count=len(answers))
+
+
+@pytest.mark.fault(24, "a pace by batch with images of several sizes is refused before a scorer is trained")
+def test_a_pace_by_batch_needs_images_of_one_size(tmp_path: Path, seen) -> None:
+    for number, size in enumerate((64, 80, 64, 80)):
+        path = tmp_path / "images" / "images" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((size, 64), 50).convert("RGB").save(path)
+    lines = ["image,x,y", *(f"{number}.png,{number + 1}.0,5.0" for number in range(4))]
+    (tmp_path / "images" / "points.csv").write_text("\n".join(lines))
+    config = TrainConfig(
+        tmp_path / "images", out=tmp_path / "run", task="counting", model="mcnn-light", method="clip",
+        pace_unit="batch", epochs=1, hold_out=0.5, workers=0,
+    )  # fmt: skip
+    with pytest.raises(
+        ValueError, match="pace_unit must be epoch for images of several sizes, got 'batch'; take epoch"
+    ):
+        train(config)
+    assert not (tmp_path / "run").exists()
+    seen("refused, and no run folder made")
 
 
 TINY = ["--epochs", "2", "--workers", "0", "--no-report", "--no-calibrate", "--batch-size", "1000", "--hold-out", "0.3"]

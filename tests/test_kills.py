@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tamis.checkpoint import DamagedCheckpoint, load_checkpoint
+from tamis.data.synthetic import write_crowd
 from tamis.run import checkpoint_of
 from tamis.testing import assert_same_after_kill, digests_of_run
 from tamis.testing.kills import start
@@ -26,6 +27,8 @@ from trainings import (
     four_pieces,
     number_of,
     opened,
+    pace_into,
+    recipe_into,
     save_forever,
     save_number,
     save_one_more,
@@ -109,6 +112,67 @@ def test_a_training_with_workers_killed_at_random_moments_ends_the_same(
     training = partial(train_into, workers=(2, 0, 1, 2))
     done = assert_same_after_kill(training, kills, folder=quick)
     seen(f"{done.runs} of {done.runs} runs bitwise equal", count=done.kills)
+
+
+@pytest.mark.fault(1, "kill -9 at random moments of CLIP, also while it scores anew: plan, scores, weights the same")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"refresh": 1},
+        {"unit": "batch"},
+        {"counting": True, "refresh": 2},
+    ],
+    ids=["scored anew", "paced by batch", "counting, images of several sizes"],
+)
+def test_a_curriculum_killed_at_random_moments_ends_the_same(
+    quick: Path, options: dict[str, Any], kills: int, seen: Callable[..., None]
+) -> None:
+    done = assert_same_after_kill(partial(pace_into, **options), max(2, kills // 4), folder=quick)
+    seen(f"{options}: {done.runs} of {done.runs} runs bitwise equal", count=done.kills)
+
+
+CURRICULUM: dict[str, Any] = {
+    "task": "counting", "model": "mcnn-light", "method": "clip", "epochs": 3, "scorer_epochs": 2, "batch_size": 4,
+    "report": False, "workers": 0, "checkpoint_seconds": 0.0,
+}  # fmt: skip
+
+
+def with_scorer(out: Path) -> dict[str, str]:
+    """Digests of a run, and of the scorer that it has trained."""
+    scorer = digests_of_run(out / "scorer").items()
+    return digests_of_run(out) | {f"scorer: {name}": digest for name, digest in scorer}
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crowd") / "crowd"
+    write_crowd(folder, 10, 3, size=64)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    1, "kill -9 while CLIP trains its scorer, and in the middle of scoring: scores and training the same"
+)
+def test_a_curriculum_killed_while_it_scores_ends_the_same(quick: Path, crowd: Path, seen: Callable[..., None]) -> None:
+    straight, killed = quick / "straight" / "run", quick / "killed" / "run"
+    training = partial(recipe_into, data=crowd, **CURRICULUM)
+    assert start(training, straight).code == 0
+    scoring = partial(training, scoring=(1, 7, 10))
+    codes = [start(scoring, killed).code for _ in range(4)]
+    assert codes == [KILLED] * 3 + [0], killed.with_name("output.txt").read_text()
+    assert with_scorer(killed) == with_scorer(straight)
+    seen("killed after 1, 7 and 10 of 10 images: bitwise equal, the scorer too", count=3)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(1, "kill -9 at random moments of a curriculum and of its scorer's training: the same")
+def test_a_curriculum_and_its_scorer_killed_at_random_moments_end_the_same(
+    quick: Path, crowd: Path, kills: int, seen: Callable[..., None]
+) -> None:
+    training = partial(recipe_into, data=crowd, **CURRICULUM)
+    done = assert_same_after_kill(training, max(4, kills // 4), folder=quick, compare=with_scorer)
+    seen(f"{done.runs} of {done.runs} runs bitwise equal, the scorer too", count=done.kills)
 
 
 # ----- at certain places ----------------------------------------------------------------------------------------
@@ -413,3 +477,47 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, command: list[str], seen: 
         process.returncode == -signal.SIGINT
     )  # by the system, which a call that never returns to Python cannot hold up
     seen(f"ended {time.perf_counter() - started:.1f} s after the second, in a step of 120 s")
+
+
+SIGNALS_WHILE_SCORING = """
+import inspect
+import os
+import signal
+from pathlib import Path
+from tamis.models.crowd import MCNNLight
+
+class Net(MCNNLight):
+    def forward(self, inputs):
+        scoring = any(frame.function == "sample_scores" for frame in inspect.stack())
+        if scoring and not Path("asked").exists():
+            Path("asked").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().forward(inputs)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.fault(6, "SIGTERM while a curriculum is scored, before it or anew: exit code 143, and it goes on the same")
+@pytest.mark.parametrize("when", ["first", "refresh"])
+def test_a_signal_while_scoring(tmp_path: Path, crowd: Path, when: str, seen: Callable[..., None]) -> None:
+    (tmp_path / "net.py").write_text(SIGNALS_WHILE_SCORING)
+    tamis = [str(Path(sys.executable).with_name("tamis")), "train", "--task", "counting", "--data", str(crowd)]
+    more = "--model net:Net --method clip --epochs 4 --batch-size 4 --workers 0 --no-report --threads 1 --refresh 2"
+    words = [*tamis, *more.split()]
+
+    def run(out: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*words, "--out", out], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "asked").touch()
+    assert run("straight").returncode == 0
+    if when == "refresh":
+        words += ["--scorer", "straight/scorer"]
+        assert run("given").returncode == 0
+    (tmp_path / "asked").unlink()
+    stopped = run("run")
+    assert stopped.returncode == 143, stopped.stderr
+    assert stopped.stderr.strip().splitlines()[-1].startswith("tamis: stopped")
+    assert run("run").returncode == 0
+    whole = tmp_path / ("straight" if when == "first" else "given")
+    assert digests_of_run(tmp_path / "run") == digests_of_run(whole)
+    seen("exit code 143; the same command again ends bitwise equal")

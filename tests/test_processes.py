@@ -16,14 +16,20 @@ import pytest
 import torch
 import torch._dynamo  # DistributedDataParallel imports it, which takes seconds: once, before the forks
 import torch.distributed as dist
+from rich.console import Console
 from torch import Tensor, nn
 
 from tamis.fit import Fitted, Settings, Stopped, fit
 from tamis.fit.processes import Processes
 from tamis.methods import METHODS, Temperature
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.scorer import initial_scores
+from tamis.recipes.train import load, train_on
 from tamis.run import Run
 from tamis.tasks.classification import Classification
+from tamis.tasks.counting import Counting
 from test_fit import Gaps, images
+from trainings import crowds, some_scores, write_images
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork") or not dist.is_gloo_available(), reason="needs os.fork and gloo"),
@@ -196,6 +202,81 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, sizes: t
         theirs = pq.read_table(tmp_path / "changing" / "ledger" / path.name)
         assert pq.read_table(path).column("index").equals(theirs.column("index")), path.name
     seen(f"{' -> '.join(map(str, sizes))} processes: order and hidden samples equal, weights to 1e-4")
+
+
+def counted(rank: int, folder: Path, refresh: int) -> dict[str, Any]:
+    """As `trained`, of a counter that learns images of several sizes by CLIP."""
+    run = run_at(folder, rank)
+    try:
+        torch.manual_seed(0)
+        plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(4, 1, 1))
+        source, settings = crowds(45), replace(SETTINGS, epochs=4, batch_size=6)
+        settings = replace(settings, optimizer=partial(torch.optim.Adam, lr=1e-3))
+        more: dict[str, Any] = {"validation": crowds(9), "run": run, "scores": some_scores(45)}
+        fitted = fit(plain, Counting(), source, settings=settings, method=METHODS["clip"](refresh=refresh), **more)
+    finally:
+        run.close()
+    return {
+        "model": {name: value.numpy() for name, value in fitted.model.state_dict().items()},
+        "rows": {},
+        "score": fitted.ledger.score.numpy(),
+        "seen": fitted.ledger.seen.numpy(),
+        "scored": fitted.result["costs"]["samples_scored"],
+    }
+
+
+@pytest.mark.fault(
+    10, "two processes count by CLIP: the order and the ledger of one process, with given and new scores"
+)
+@pytest.mark.parametrize("refresh", [0, 2])
+def test_processes_count_as_one_does(tmp_path: Path, refresh: int, seen) -> None:
+    alone = counted(0, tmp_path / "alone", refresh)
+    one, other = in_processes(2, lambda rank: counted(rank, tmp_path / "together", refresh), tmp_path)
+    assert equal(one, other)
+    assert one["scored"] == alone["scored"] == 45 * (refresh > 0)
+    if not refresh:
+        assert equal(one["score"], alone["score"])
+        assert equal(one["seen"], alone["seen"])
+    for name, value in alone["model"].items():
+        np.testing.assert_allclose(one["model"][name], value, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(one["score"], alone["score"], rtol=1e-3)
+    paths = sorted((tmp_path / "alone" / "ledger").glob("*.parquet"))
+    assert any(path.name.startswith("decisions") for path in paths)
+    for path in paths:
+        mine, theirs = pq.read_table(path), pq.read_table(tmp_path / "together" / "ledger" / path.name)
+        assert mine["index"].equals(theirs["index"]), path.name
+        if path.name.startswith("decisions"):
+            assert mine.equals(theirs)
+    seen("order, decisions and given scores bitwise equal, weights and new scores to 1e-3")
+
+
+def found_scores(rank: int, folder: Path, scorer: Path | None) -> dict[str, Any]:
+    """The scores that a curriculum begins with, where all processes look for them."""
+    config = TrainConfig(
+        folder / "images", out=folder / ("run" if dist.is_initialized() else "alone"), method="clip", epochs=2,
+        batch_size=16, lr=0.01, scorer=scorer, report=False, calibrate=False, workers=0,
+    )  # fmt: skip
+    ledger = config.folder / "ledger"
+    if rank == 0:
+        ledger.mkdir(parents=True)
+    if dist.is_initialized():
+        dist.barrier()
+    scores, cost = initial_scores(config, load(config), ledger, Console(quiet=True), train_on)
+    return {"scores": scores.numpy(), "cost": {name: cost[name] for name in ("samples_seen", "samples_scored")}}
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["a scorer of its own", "a table"])
+def test_processes_begin_with_the_same_scores(tmp_path: Path, given: bool) -> None:
+    (tmp_path / "images").mkdir()
+    write_images(tmp_path / "images")
+    keys = [f"{path.parent.name}/{path.name}" for path in sorted((tmp_path / "images").glob("*/*.png"))]
+    table = tmp_path / "scores.csv"
+    table.write_text("key,score\n" + "".join(f"{key},{place}\n" for place, key in enumerate(keys)))
+    work = partial(found_scores, folder=tmp_path, scorer=table if given else None)
+    alone, (one, other) = work(0), in_processes(2, work, tmp_path)
+    assert equal(one, other)
+    assert one["cost"] == alone["cost"]
+    np.testing.assert_allclose(one["scores"], alone["scores"], rtol=0 if given else 0.2)
 
 
 def test_words_and_plain_data_are_exchanged(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def initial(run: Path) -> torch.Tensor:
     table = pq.read_table(run / "ledger" / "initial.parquet")
     assert table["index"].to_pylist() == list(range(len(table)))
-    return torch.from_numpy(table["score"].to_numpy())
+    return torch.tensor(table["score"].to_pylist())
 
 
 def order(run: Path) -> list[list[int]]:
@@ -307,7 +307,8 @@ def test_a_counter_s_table_of_other_scores(tmp_path: Path) -> None:
     scorer = tmp_path / "image" / "scorer"
     score(ScoreConfig([scorer], out=tmp_path / "scores.parquet"), QUIET)
     written = pq.read_table(tmp_path / "scores.parquet")
-    for kind, column in (("image", "loss"), ("pixel", "pixel"), ("head", "head")):
+    kinds: tuple[tuple[Any, str], ...] = (("image", "loss"), ("pixel", "pixel"), ("head", "head"))
+    for kind, column in kinds:
         run = tmp_path / f"by-{kind}"
         train(TrainConfig(tmp_path / "crowd", out=run, scorer=scorer, score_per=kind, **settings))
         torch.testing.assert_close(initial(run), torch.tensor(written[column].to_pylist()))

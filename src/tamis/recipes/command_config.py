@@ -75,9 +75,9 @@ class CheckConfig:
         against: a run folder: name every file whose content differs from what this run has seen.
         fix: folder to write exclude.txt (for `tamis train --exclude`) and findings.csv to; nothing is ever written
             over, nor into the data.
-        annotations: boxes or points of the images: COCO .json, a folder of YOLO .txt or VOC .xml, a .csv of image,x,y,
-            or a folder of ShanghaiTech's .mat; the data is then a folder of images, classes are not looked for, and
-            --fix writes corrected annotations to OUT/annotations.
+        annotations: boxes or points of the images, where the data does not show them by itself as ShanghaiTech, Mall,
+            CARPK, UCF-QNRF, MOT and points.csv do: COCO .json, YOLO, VOC, LabelMe, CVAT, Label Studio, dot masks, or
+            a .csv of image,x,y; classes are not looked for, and --fix writes corrected annotations to OUT/annotations.
         near: look for near duplicates too: the same picture in another size or compression.
         show: so many lines of each finding; 0 = all.
         json: print one JSON document and nothing else.

@@ -11,7 +11,7 @@ from tamis.recipes.together import BY_TASK, check_together
 
 # They have no influence on the result of a training: they may change when it goes on.
 FREE = frozenset(
-    {"out", "threads", "workers", "report", "checkpoint_seconds", "on_full", "strict", "max_bad"}
+    {"out", "threads", "workers", "report", "checkpoint_seconds", "on_full", "strict", "max_bad", "density_cache"}
     | {"accept_dataset_change", "fingerprint", "processes"}
 )
 
@@ -91,6 +91,7 @@ class TrainConfig:
             nearest heads (adaptive).
         density_sigma: standard deviation of a fixed one, in pixels of the image.
         density_scale: what the model learns is the density times this; predictions are divided by it.
+        density_cache: folder to keep density maps of whole images in, for large images with many heads.
         patch: side in pixels of the part that is cut out of a training image at random; 0 = whole images.
         brightness: change the brightness of training images by a factor in 1 +- this, in [0, 1).
         contrast: likewise the contrast.
@@ -177,6 +178,7 @@ class TrainConfig:
     density: Literal["fixed", "adaptive"] = "fixed"
     density_sigma: float = 4.0
     density_scale: float = 1.0
+    density_cache: Path | None = None
     patch: int = 0
     brightness: float = 0.0
     contrast: float = 0.0

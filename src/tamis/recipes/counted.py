@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tamis.data import CountedImages, CountViews, Quarantine
 from tamis.data.density import Density
+from tamis.data.density_cache import DensityCache
 from tamis.data.folder import Split
 from tamis.data.points import PointSet, open_points
 from tamis.recipes.config import TrainConfig
@@ -45,6 +46,7 @@ def _source(found: PointSet, config: TrainConfig, split: Split, forgiven: Collec
         density=Density("adaptive" if config.density == "adaptive" else config.density_sigma),
         views=CountViews(patch=config.patch, flip=config.flip, brightness=config.brightness, contrast=config.contrast),
         workers=config.workers,
+        cache=None if config.density_cache is None else DensityCache(config.density_cache),
         quarantine=Quarantine(allowed, split, forgiven),
     )
     return source.held()

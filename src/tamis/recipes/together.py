@@ -33,8 +33,8 @@ BY_TASK: Mapping[str, Mapping[str, Any]] = {
 }
 
 _OF_COUNTING = (
-    "annotations", "at", "density", "density_sigma", "density_scale", "patch", "brightness", "contrast", "front_end",
-    "score_per", "tile",
+    "annotations", "at", "density", "density_sigma", "density_scale", "density_cache", "patch", "brightness",
+    "contrast", "front_end", "score_per", "tile",
 )  # fmt: skip
 _OF_CLASSIFICATION = (
     "new_head", "data_parameters", "preset", "instance_rate", "instance_decay", "class_lr", "crop", "image_size",
@@ -88,8 +88,12 @@ def check_together(config: "TrainConfig", defaults: Mapping[str, Any]) -> None:
         raise ValueError("scorer must come with a curriculum by scores, got 'random-order'; leave it out")
     if config.scorer is not None and "scorer_epochs" in given:
         raise ValueError("scorer_epochs must come without --scorer, got both; a scorer that is given is not trained")
-    if config.method == "prune" and given & {"pace", "pace_start", "pace_full"}:
+    if method == "prune" and given & {"pace", "pace_start", "pace_full", "pace_unit"}:
         raise ValueError("pace must come with a curriculum, got 'prune', which shows all from the start; take clip")
+    if method == "curriculum" and given & {"prune", "prune_to", "reading"}:
+        raise ValueError("prune must come with clip or prune, got 'curriculum', which leaves nothing out; take clip")
+    if method == "anti-curriculum" and config.reading == "compounding":
+        raise ValueError("reading must be lowest or algorithm1 for anti-curriculum, got 'compounding'; leave it out")
 
 
 def without_curriculum(config: "TrainConfig", **changes: Any) -> "TrainConfig":

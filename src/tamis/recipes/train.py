@@ -1,5 +1,6 @@
 """Train: data -> noise (if asked for) -> method -> scores (if it needs them) -> fit -> what is told of the model."""
 
+import json
 import shlex
 import sys
 from contextlib import closing
@@ -14,6 +15,7 @@ from torch import nn
 import tamis
 from tamis.data import CountedImages, MemoryImages
 from tamis.fit import Fitted, Progress, Settings, fit
+from tamis.fit.scoring import groups_of
 from tamis.methods import Method, Temperature
 from tamis.recipes.config import FREE, TrainConfig
 from tamis.recipes.data import Data, hold_to_samples, load, make_noise
@@ -70,6 +72,8 @@ def train_on(
     data = on_device(data, settings.resolved_device())
     model, task = model_of(config, data.train), task_of(config)
     data = replace(data, train=fitted_source(data.train, model), validation=fitted_source(data.validation, model))
+    if config.pace_unit == "batch" and groups_of(data.train, train=True) is not None:
+        raise ValueError("pace_unit must be epoch for images of several sizes, got 'batch'; take epoch, or a --patch")
     # Closed also where a signal ends the training: nobody has to take the folder over.
     with closing(_opened(config, data, describe(config, data, settings, method, temperature))) as run:
         if lines:
@@ -135,7 +139,7 @@ def _opened(config: TrainConfig, data: Data, about: dict[str, Any]) -> Run:
     if rank():
         wait_for_all()
         return Run(config.folder, about, strict=config.strict, reader=True)
-    run = Run(config.folder, about, free=FREE, strict=config.strict)
+    run = Run(config.folder, about, free=FREE | _newer(config), strict=config.strict)
     if not run.resumed:
         clean = None if data.noise is None else data.noise.clean
         remember(run.folder, data.train, data.validation, clean, config.fingerprint)
@@ -147,6 +151,16 @@ def _opened(config: TrainConfig, data: Data, about: dict[str, Any]) -> Run:
         source.quarantine.keep_in(run.folder / "quarantine.jsonl")
     wait_for_all()
     return run
+
+
+def _newer(config: TrainConfig) -> set[str]:
+    """Settings that a run of an earlier version has not, and that are as they were there: the default."""
+    try:
+        before = json.loads((config.folder / "run.json").read_text("utf-8"))["config"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()  # none is there, or `Run` says what is wrong with it
+    defaults = config.defaults(config.task)
+    return {name for name, value in config.plain().items() if name not in before and value == defaults.get(name)}
 
 
 def on_device(data: Data, device: torch.device) -> Data:
