@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # Whole numbers above it overflow somewhere in torch, each in another way.
 _LARGEST = (1 << 31) - 1
-_COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes", "scorer_epochs")
+_COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes", "scorer_epochs", "evaluate_every")
 _SMALLEST_0 = ("crop", "threads", "workers", "balance", "refresh", "patch", "tile")
 _RATES = ("lr", "instance_rate", "class_lr", "weight_decay", "instance_decay", "density_sigma", "density_scale")
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (

@@ -107,6 +107,7 @@ class TrainConfig:
         noise_ratio: share of the labels that the noise redraws, in [0, 1].
         noise_name: which labels of a CIFAR-N file.
         oracle: train only on the samples whose labels the noise left right: what a perfect method would do.
+        evaluate_every: epochs between two looks at the validation images; the last epoch is always looked at.
         calibrate: fit a temperature on the validation images after training, and report the calibration error.
         history: keep the loss, margin and sigma of each sample in every epoch; needed for the list of suspects
             and the report.
@@ -193,6 +194,7 @@ class TrainConfig:
     noise_ratio: float = 0.4
     noise_name: str = "worse_label"
     oracle: bool = False
+    evaluate_every: int = 1
     calibrate: bool = True
     history: bool = True
     report: bool = True

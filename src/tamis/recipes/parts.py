@@ -98,7 +98,7 @@ def settings_of(config: TrainConfig) -> Settings:
     if config.optimizer == "SGD" and config.momentum > 0:
         options["nesterov"] = True
     names = ("epochs", "batch_size", "accumulate", "amp", "channels_last", "compile", "device", "history", "seed")
-    names += ("checkpoint_seconds", "on_full")
+    names += ("checkpoint_seconds", "on_full", "evaluate_every")
     try:
         signature(kind).bind(None, **options)
     except TypeError as error:
