@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1e-2)
-    parser.add_argument("--schedule", default="cosine")
+    parser.add_argument("--schedule", default="triangle")
     parser.add_argument("--patch", type=int, default=128)
     parser.add_argument("--density-sigma", type=float, default=4.0)
     parser.add_argument("--evaluate-every", type=int, default=2)
