@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from tamis.batch import Batch
 from tamis.checkpoint import size_of
 from tamis.fit.growth import Changes, grown
+from tamis.fit.judge import Judge
 from tamis.fit.observe import NotFinite, Observer
 from tamis.fit.processes import Processes
 from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
 from tamis.fit.saving import Saving
-from tamis.fit.scoring import groups_of, sample_scores, whole_plan
+from tamis.fit.scoring import groups_of
 from tamis.fit.settings import Settings, prepared
 from tamis.fit.stepper import Stepper
 from tamis.history import write_decisions, write_scores
@@ -72,8 +73,8 @@ class Training:
         self.stepper = Stepper(self.model, task, settings, method, temperature, *sizes, self.processes)
         self.saving = Saving(settings.checkpoint_seconds, settings.on_full)
         self.next_epoch, self.place, self.samples_seen = 0, 0, 0
-        self.seconds = self.seconds_evaluation = self.seconds_scoring = 0.0
-        self.samples_scored = 0
+        self.judge = Judge(self.model, task, settings, self.stepper, self.processes, self._stop_between_steps)
+        self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
         self.best = self._weights()
@@ -95,7 +96,7 @@ class Training:
     def _epoch(self, epoch: int) -> None:
         if self._begun is None:
             if self.method.refresh and epoch and epoch % self.method.refresh == 0:
-                self._score()
+                self.judge.score(self.train, self.ledger)
             self.sampler.set_epoch(epoch)
         self.observer = self._observer(epoch)
         learning = self.sampler.moment.progress < self.method.learn_until
@@ -181,7 +182,7 @@ class Training:
 
     def _end_epoch(self, epoch: int) -> None:
         judged = (epoch + 1) % self.settings.evaluate_every == 0 or epoch + 1 == self.settings.epochs
-        validation = self._evaluate(self.validation) if judged and self.validation is not None else None
+        validation = self.judge.evaluate(self.validation) if judged and self.validation is not None else None
         shown = len(self.sampler.order)
         self.samples_seen += self.observer.samples
         row = {
@@ -207,45 +208,11 @@ class Training:
         if self.watch is not None:
             self.watch(Progress(epoch, shown, shown, self.samples_seen, self.seconds, row))
 
-    def _evaluate(self, validation: Source) -> dict[str, float]:
-        started = time.perf_counter()
-        figures = None
-        if self.processes.rank == 0:
-            plan = whole_plan(validation, self.settings.batch_size)
-            batches = validation.batches(plan, epoch=0, seed=self.settings.seed, train=False)
-            self.model.eval()
-            figures = self.task.evaluate(self.stepper.judge, self._judged(batches))
-        figures = self.processes.share(figures)
-        self.seconds_evaluation += time.perf_counter() - started
-        return figures
-
-    def _judged(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            if len(batch):
-                yield self.stepper.moved(batch)
-            self._stop_between_steps()
-
     def _stop_between_steps(self) -> None:
         """Stop in the middle of a pass over the data that changes nothing: it is done again."""
         if self.processes.size == 1 and self.stop():
             self._save()
             raise Stopped(self.stop())
-
-    def _score(self) -> None:
-        """Score all samples anew by the model as it is."""
-        started = time.perf_counter()
-        scores = torch.full((len(self.ledger),), torch.nan)
-        if self.processes.rank == 0:
-            self.model.eval()
-            move, size = self.stepper.moved, self.settings.batch_size
-            scores = sample_scores(
-                self.stepper.judge, self.task, self.train, size, move, lambda _: self._stop_between_steps()
-            )
-        scores = self.processes.same(scores)
-        known = scores.isfinite().nonzero().flatten()
-        self.ledger.record(known, scores[known])
-        self.samples_scored += len(known)
-        self.seconds_scoring += time.perf_counter() - started
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         if row["validation"] is None:
@@ -268,12 +235,10 @@ class Training:
             "samples_seen": self.samples_seen,
             "full_samples": self.settings.epochs * len(self.ledger),
             "steps": self.stepper.steps,
-            "samples_scored": self.samples_scored,
             "seconds_training": self.seconds,
-            "seconds_scoring": self.seconds_scoring,
-            "seconds_evaluation": self.seconds_evaluation,
+            **self.judge.state_dict(),
             "seconds_checkpoints": self.saving.seconds,
-            "seconds_total": self.seconds + self.seconds_scoring + self.seconds_evaluation + self.saving.seconds,
+            "seconds_total": self.seconds + self.judge.seconds + self.saving.seconds,
         }
         return {"last": figures(self.rows[-1]), "best": figures(self.best_row), "costs": costs}
 
@@ -312,9 +277,7 @@ class Training:
             "observer": self.observer.state_dict() if begun else None,
             "samples_seen": self.samples_seen,
             "seconds": self.seconds,
-            "seconds_evaluation": self.seconds_evaluation,
-            "seconds_scoring": self.seconds_scoring,
-            "samples_scored": self.samples_scored,
+            **self.judge.state_dict(),
             "seconds_checkpoints": self.saving.seconds,
             "rows": self.rows,
             "best_row": self.best_row,
@@ -337,8 +300,8 @@ class Training:
         self.stepper.load_state_dict(state["stepper"])
         self.ledger.load_state_dict(state["ledger"])
         self.next_epoch, self.samples_seen = state["epoch"], state["samples_seen"]
-        self.seconds, self.seconds_evaluation = state["seconds"], state["seconds_evaluation"]
-        self.seconds_scoring, self.samples_scored = state.get("seconds_scoring", 0.0), state.get("samples_scored", 0)
+        self.seconds = state["seconds"]
+        self.judge.load_state_dict(state)
         self.saving.seconds = state["seconds_checkpoints"]
         self.rows, self.best_row = state["rows"], state["best_row"]
         if self.processes.rank == 0 and self.run.metrics()[: len(self.rows)] != self.rows:
