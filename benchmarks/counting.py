@@ -177,7 +177,7 @@ def run_seed(file: str, base: TrainConfig, data: Data, identity: dict[str, Any],
             if arm == "shorter":
                 config = replace(config, epochs=max(1, round(base.epochs * share(replace(base, method="clip"), data))))
             if arm.endswith("equal samples"):
-                config = replace(config, epochs=round(base.epochs / share(config, data)))
+                config = replace(config, stretch=True)
             if config.method in ("curriculum", "prune", "clip", "anti-curriculum") and "own scorer" not in arm:
                 config = replace(config, scorer=pretrained(base, data, Path(folder) / "scorer"))
             row = identity | {"arm": arm} | measure(config, data)

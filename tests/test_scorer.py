@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from tamis.data.synthetic import write_crowd
+from tamis.fit import Settings
+from tamis.methods import METHODS
+from tamis.moment import Moment
 from tamis.recipes import together
 from tamis.recipes.command_config import ScoreConfig
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.explain import told
+from tamis.recipes.parts import stretched
 from tamis.recipes.score import score
 from tamis.recipes.scorer import initial_scores
 from tamis.recipes.train import load, train
@@ -381,3 +386,16 @@ def test_the_lists_of_settings_name_settings() -> None:
     plain = together.without_curriculum(settings, epochs=2)
     expected = TrainConfig(Path("x"), seed=5, epochs=2, history=False, report=False, calibrate=False)
     assert plain == expected
+
+
+def test_stretched_training_shows_as_many_samples_as_full_training(tmp_path: Path) -> None:
+    """`--stretch`: more epochs, the same number of samples (to an epoch's), and the pace over the longer training."""
+    settings = Settings(epochs=10, batch_size=8, optimizer=partial(torch.optim.SGD, lr=0.1))
+    method = METHODS["clip"]()
+    longer = stretched(settings, method, 200)
+    shown = [method.rule.count(200, Moment(epoch, longer.epochs, 0)) or 0 for epoch in range(longer.epochs)]
+    assert longer.epochs > 10
+    assert abs(sum(shown) - 10 * 200) < 200
+    assert stretched(settings, METHODS["uniform"](), 200).epochs == 10
+    with pytest.raises(ValueError, match="stretch must come with a method that shows a number known before"):
+        stretched(settings, METHODS["infobatch"](), 200)

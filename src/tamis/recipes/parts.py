@@ -13,7 +13,7 @@ from tamis.fit import Cosine, Flat, Linear, Settings, Steps, Task, Triangle
 from tamis.fit.settings import Schedule
 from tamis.methods import METHODS, PRESETS, Method, Temperature
 from tamis.models import build_counter, build_model
-from tamis.moment import seed_of
+from tamis.moment import Moment, seed_of
 from tamis.paces import PACES, Ramp
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, excluded
@@ -111,6 +111,24 @@ def settings_of(config: TrainConfig) -> Settings:
         **{name: getattr(config, name) for name in names},
     )
     return replace(settings, device=device_of_this(config.device))
+
+
+def stretched(settings: Settings, method: Method, samples: int) -> Settings:
+    """So many epochs that the method shows as many samples as full training does in the epochs of the settings.
+
+    Raises:
+        ValueError: how many the method shows is not known before.
+    """
+    epochs, shown = settings.epochs, 0
+    for epoch in range(epochs):
+        count = method.rule.count(samples, Moment(epoch, epochs, settings.seed))
+        if count is None:
+            raise ValueError(
+                "stretch must come with a method that shows a number known before, such as clip, got one that depends on "
+                "the losses; leave it out"
+            )
+        shown += count
+    return replace(settings, epochs=round(epochs * epochs * samples / shown))
 
 
 def task_of(config: TrainConfig) -> Task:

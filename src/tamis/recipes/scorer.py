@@ -71,6 +71,11 @@ def initial_scores(
     return scores, json.loads((table.schema.metadata or {})[_COST])
 
 
+def is_scored(ledger: Path) -> bool:
+    """Whether the scores that a curriculum starts with were written down."""
+    return (ledger / INITIAL).is_file()
+
+
 def _found(config: TrainConfig, data: Data, console: Console, train: Train) -> tuple[Tensor, dict[str, Any]]:
     if config.scorer is not None and config.scorer.is_file():
         return _of_table(config.scorer, config.scorer_column, data.train), {"samples_seen": 0, "samples_scored": 0}
@@ -82,7 +87,7 @@ def _found(config: TrainConfig, data: Data, console: Console, train: Train) -> t
         task, seen = task_of(replace(trained, score_per=config.score_per)), 0
     else:
         epochs = config.scorer_epochs or max(1, math.ceil(config.epochs / _SHARE))
-        proxy = without_curriculum(config, epochs=epochs, out=config.folder / "scorer")
+        proxy = without_curriculum(config, epochs=epochs, evaluate_every=epochs, out=config.folder / "scorer")
         console.print(f"no --scorer is given: one is trained first, for {epochs} of {config.epochs} epochs")
         fitted = train(data, proxy, console, name="scorer", lines=False)
         model, task = fitted.model, task_of(config)

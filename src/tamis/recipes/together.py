@@ -99,5 +99,5 @@ def check_together(config: "TrainConfig", defaults: Mapping[str, Any]) -> None:
 def without_curriculum(config: "TrainConfig", **changes: Any) -> "TrainConfig":
     """The same training without its curriculum, and without what is only for people: a scorer."""
     plain = {name: value for name, value in type(config).defaults(config.task).items() if name in _OF_CURRICULA}
-    off = {"method": "uniform", "history": False, "report": False, "calibrate": False}
+    off = {"method": "uniform", "stretch": False, "history": False, "report": False, "calibrate": False}
     return replace(config, **plain, **off, **changes)

@@ -22,9 +22,9 @@ from tamis.recipes.data import Data, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
 from tamis.recipes.judged import calibrate, write_predictions
 from tamis.recipes.others import rank, together, wait_for_all
-from tamis.recipes.parts import method_of, model_of, settings_of, task_of, temperature_of_config
+from tamis.recipes.parts import method_of, model_of, settings_of, stretched, task_of, temperature_of_config
 from tamis.recipes.reconcile import remember
-from tamis.recipes.scorer import fitted_source, initial_scores
+from tamis.recipes.scorer import fitted_source, initial_scores, is_scored
 from tamis.recipes.stopping import stopping
 from tamis.recipes.watching import SLOW_SIGMA, TensorBoard, epoch_line, progress_bar, slow_sigma
 from tamis.run import Run, is_begun
@@ -69,6 +69,8 @@ def train_on(
     if config.threads:
         torch.set_num_threads(config.threads)
     settings, temperature, method = settings_of(config), temperature_of_config(config), method_of(config, data)
+    if config.stretch:
+        settings = stretched(settings, method, len(data.train))
     data = on_device(data, settings.resolved_device())
     model, task = model_of(config, data.train), task_of(config)
     data = replace(data, train=fitted_source(data.train, model), validation=fitted_source(data.validation, model))
@@ -79,18 +81,18 @@ def train_on(
         if lines:
             console.print(_intent(config, data, model, settings, method, temperature, run))
         scores, cost = None, None
-        if method.score == "given" and not run.finished:
+        if method.score == "given" and not (run.finished and not is_scored(run.folder / "ledger")):
             scores, cost = initial_scores(config, data, run.folder / "ledger", console, train_on)
         board = TensorBoard(run.folder / "tensorboard" if rank() == 0 else None)
-        with progress_bar(name, config.epochs, console) as show, stopping() as stop:
+        with progress_bar(name, settings.epochs, console) as show, stopping() as stop:
 
             def watch(now: Progress) -> None:
                 show(now)
                 if now.row is not None:
                     board.add(now.row)
                     if lines:
-                        console.print(epoch_line(now.row, config.epochs))
-                        if slow_sigma(now.row, config.epochs):
+                        console.print(epoch_line(now.row, settings.epochs))
+                        if slow_sigma(now.row, settings.epochs):
                             console.print(SLOW_SIGMA)
 
             try:
@@ -123,6 +125,8 @@ def _finish(
     config: TrainConfig, data: Data, fitted: Fitted, settings: Settings, run: Run, cost: dict[str, Any] | None
 ) -> None:
     """What is found out about a trained model, beside the figures of its epochs."""
+    # Also of a stretched training: what showing everything would have taken.
+    fitted.result["costs"]["full_samples"] = config.epochs * len(data.train)
     if cost is not None:
         fitted.result["costs"]["scorer"] = cost
     task = task_of(config)
@@ -181,6 +185,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.plain(),
         "method": repr(method.rule),
+        "epochs": settings.epochs,
         "temperature": None if temperature is None else repr(temperature),
         "data": {
             "train": len(data.train),
@@ -209,7 +214,7 @@ def _intent(
     lines = [
         f"{len(data.train):,} training images {what}, {len(data.validation):,} to judge by",
         f"model {config.model} ({type(model).__name__}, {parameters:,} parameters), method {config.method}, "
-        f"epochs: {config.epochs}, on {settings.resolved_device()}",
+        f"epochs: {settings.epochs}, on {settings.resolved_device()}",
     ]
     if data.noise is not None:
         changed = int(data.noise.changed.sum())
@@ -217,12 +222,12 @@ def _intent(
             f"{data.noise.kind} noise: {changed:,} labels ({100 * changed / len(data.train):.1f} %) are wrong now"
         )
     if temperature is not None:
-        rate = temperature.rate(method, config.epochs)
+        rate = temperature.rate(method, settings.epochs)
         lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a sample's own loss")
     if data.known is not None:
         lines += [f"changed since the run began, and accepted: {each}" for each in data.known.said]
     if run.finished:
         lines.append(f"{run.folder} is already trained to its end")
     elif run.resumed:
-        lines.append(f"going on with {run.folder} after {len(run.metrics())} of {config.epochs} epochs")
+        lines.append(f"going on with {run.folder} after {len(run.metrics())} of {settings.epochs} epochs")
     return "\n".join(lines)

@@ -67,7 +67,7 @@ def _chance(first: Record, focus: Record) -> str:
 
 
 def _alone(record: Record) -> str:
-    epochs, planned = len(record.metrics), record.config.get("epochs")
+    epochs, planned = len(record.metrics), record.epochs
     start = f"After {epochs} epoch{'s' if epochs > 1 else ''}"
     if record.result is None:
         start = f"Not finished: after {epochs}{f' of {planned}' if planned else ''} epoch{'s' if epochs > 1 else ''}"

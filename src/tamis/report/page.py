@@ -203,7 +203,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ),
         *what,
         ("Method", str(record.about.get("method") or tables.DASH)),
-        ("Epochs", f"{len(record.metrics)} of {record.config.get('epochs', len(record.metrics))}"),
+        ("Epochs", f"{len(record.metrics)} of {record.epochs or len(record.metrics)}"),
         ("Seed", str(record.config.get("seed", tables.DASH))),
         ("Started", str(record.about.get("created") or tables.DASH).replace("T", " ")[:16] + " UTC"),
         ("Versions", ", ".join([f"tamis {record.about.get('tamis', '?')}", *versions])),

@@ -87,6 +87,11 @@ class Record:
         return self.config.get("task") == "counting"
 
     @property
+    def epochs(self) -> int | None:
+        """How many the training has; None where nothing says so."""
+        return self.about.get("epochs") or self.config.get("epochs")
+
+    @property
     def class_names(self) -> list[str]:
         """Names by class number, as many as the labels need; none in counting."""
         if self.counting:

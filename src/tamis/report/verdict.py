@@ -61,7 +61,7 @@ def _comparison(records: Sequence[Record], focus: Record) -> str:
 
 def _alone(record: Record) -> str:
     epochs = len(record.metrics)
-    planned = record.config.get("epochs")
+    planned = record.epochs
     if record.result is None:
         of = f" of {planned}" if planned else ""
         start = f"Not finished: after {epochs}{of} epochs the accuracy is"
