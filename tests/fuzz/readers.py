@@ -16,7 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,11 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
+from point_layouts import LAYOUTS
 from tamis.checkpoint import load_checkpoint, save_checkpoint
 from tamis.data import from_cifar10n, open_images
 from tamis.data.cifar import CIFAR10_CLASSES
+from tamis.data.points import open_points
 from tamis.models.weights import load_weights
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.settings_file import read_settings
@@ -187,6 +189,27 @@ def _weights(name: str) -> Callable[[Path], None]:
     return lambda folder: load_weights(_net(), folder / name)
 
 
+def _points(layout: str) -> Files:
+    """The files of a layout of points, with names below a folder `set`."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "set"
+        LAYOUTS[layout](root, {"a": [(3.0, 4.0), (30.5, 10.0)], "b": []})
+        return {str(path.relative_to(folder)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def _points_opener(layout: str) -> Callable[[Path], object]:
+    """Opens such files as a training would; where the annotations lie is the same in every folder."""
+
+    def opened(folder: Path) -> object:
+        with tempfile.TemporaryDirectory() as other:
+            root = Path(other) / "set"
+            written = LAYOUTS[layout](root, {"a": [(3.0, 4.0)], "b": []})
+            annotations = written.annotations and folder / "set" / written.annotations.relative_to(root)
+            return open_points(folder / "set" / written.data.relative_to(root), annotations)
+
+    return opened
+
+
 YAML = "# settings\ndata: a b\nsteps: [0.1, 0.5]\nflip: off\nlr: 1e-3\nout: 'x\"y'\n"
 TOML = '# settings\ndata = "a b"\nsteps = [0.1, 0.5]\nflip = false\nlr = 1e-3\n'
 READERS: dict[str, Reader] = {
@@ -212,6 +235,7 @@ READERS: dict[str, Reader] = {
     "torch": Reader(lambda: _torch(True), _weights("w.pt")),
     "old torch": Reader(lambda: _torch(False), _weights("w.pt")),
     "checkpoint": Reader(_checkpoint, load_checkpoint),
+    **{f"{layout} points": Reader(partial(_points, layout), _points_opener(layout)) for layout in LAYOUTS},
 }
 
 

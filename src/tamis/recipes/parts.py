@@ -124,8 +124,8 @@ def stretched(settings: Settings, method: Method, samples: int) -> Settings:
         count = method.rule.count(samples, Moment(epoch, epochs, settings.seed))
         if count is None:
             raise ValueError(
-                "stretch must come with a method that shows a number known before, such as clip, got one that depends on "
-                "the losses; leave it out"
+                "stretch must come with a method that shows a number known before, such as clip, got one that depends "
+                "on the losses; leave it out"
             )
         shown += count
     return replace(settings, epochs=round(epochs * epochs * samples / shown))
