@@ -250,10 +250,9 @@ def told(
     split = f"{samples.train:,} train"
     if len(samples) > samples.train:
         split += f", {len(samples) - samples.train:,} validation"
-    yield (
-        f"{len(samples):,} images ({split}) in {len(samples.class_names):,} classes of {there.min():,} to "
-        f"{there.max():,} training images; read in {seconds:.1f} s"
-    )
+    classes = f"{len(samples.class_names):,} classes of {there.min():,} to {there.max():,} training images"
+    within = f" in {classes}" if len(samples.class_names) > 1 else ""
+    yield f"{len(samples):,} images ({split}){within}; read in {seconds:.1f} s"
     for finding in findings:
         yield f"\n{finding.kind.replace('_', ' ')}: {finding.summary}"
         yield from _lines(finding, 0 if finding.kind == "broken" else config.show)

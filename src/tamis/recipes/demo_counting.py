@@ -11,7 +11,7 @@ from tamis.recipes.data import load
 from tamis.recipes.train import train_on
 from tamis.report import write_report
 
-TRAIN, TEST, SIZE, EPOCHS = 160, 60, 128, 15
+TRAIN, TEST, SIZE, EPOCHS = 120, 50, 128, 15
 
 
 def counting_chapter(out: Path, console: Console, *, threads: int, seed: int) -> None:
@@ -20,7 +20,7 @@ def counting_chapter(out: Path, console: Console, *, threads: int, seed: int) ->
     if not crowd.is_dir():
         write_crowd(crowd, TRAIN, TEST, seed, SIZE)
     base = TrainConfig(
-        data=crowd, task="counting", model="mcnn-light", epochs=EPOCHS, lr=3e-3, schedule="cosine", density_scale=100.0,
+        data=crowd, task="counting", model="mcnn-light", epochs=EPOCHS, lr=1e-2, schedule="triangle", density_scale=100.0,
         density_sigma=2.0, workers=0, threads=threads, seed=seed,
     )  # fmt: skip
     data = load(base)
