@@ -47,8 +47,9 @@ def predict_command(config: PredictConfig) -> None:
         raise UnreadableImage(f"images must be readable, got none of {len(names)} that is; repair the files")
     config.out.mkdir(parents=True, exist_ok=True)
     _write(config.out / TABLE, rows)
-    pictures = ", with a picture of each beside it" if "count" in rows[0] and config.overlay else ""
-    console.print(f"predictions: {config.out / TABLE}{pictures}")
+    if "count" in rows[0] and config.overlay:
+        console.print(f"pictures: {config.out}")
+    console.print(f"predictions: {config.out / TABLE}")
 
 
 def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine) -> Iterator[Row]:
