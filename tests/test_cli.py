@@ -134,7 +134,7 @@ MISTAKES = [
     ("train --data plain --out full", "run folder must be new or empty, got full with other files; choose another"),
     ("train --config no.yaml", "config must be a file that is there, got 'no.yaml'; correct the path"),
     ("train --config file", "config must end in .toml, .yaml or .yml, got 'file'; rename it"),
-    ("score", "--runs requires an argument"),
+    ("score", "runs must name at least one run folder, got none; or give --model, --weights and --data"),
     ("score nowhere", "run must be a run folder with run.json, got 'nowhere'"),
     ("score nowhere --scores los", 'Invalid value "los" for --scores. Choose from: "loss"'),
     ("score nowhere --out x.txt", "out must end in .parquet or .csv, got 'x.txt'"),

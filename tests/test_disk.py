@@ -139,7 +139,7 @@ def test_too_small_a_disk_is_refused_at_once(tmp_path: Path, monkeypatch: Any, s
     run = run_at(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 5000, 5000))  # type: ignore[attr-defined]
     with pytest.raises(
-        OSError, match=r"room for two checkpoints of about 3,740 bytes, got 5,000 bytes free in .*--out"
+        OSError, match=r"room for two checkpoints of about 4,300 bytes, got 5,000 bytes free in .*--out"
     ):
         fit(model(), Classification(), images(), settings=EVERY_STEP, run=run)
     seen("refused, with the bytes that are needed and those that are free")

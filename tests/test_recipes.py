@@ -57,8 +57,8 @@ def test_a_configuration_survives_json() -> None:
     plain = json.loads(json.dumps(config.plain()))
     assert TrainConfig.from_plain(plain) == config
     assert TrainConfig.from_plain(plain).plain() == plain
-    with pytest.raises(ValueError, match="must have settings of this version of tamis, got 'pace'"):
-        TrainConfig.from_plain(plain | {"pace": 1})
+    with pytest.raises(ValueError, match="must have settings of this version of tamis, got 'paces'"):
+        TrainConfig.from_plain(plain | {"paces": 1})
 
 
 @pytest.mark.parametrize(
