@@ -474,3 +474,18 @@ def test_duplicates_in_a_counting_set_are_named(tmp_path: Path, seen) -> None:
         assert name in text, found
     assert "train/images/0001.jpg" not in text
     seen("1 of 1 copies in the training split and 1 of 1 leaks named with their originals", count=2)
+
+
+def test_points_that_are_left_out_are_counted_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crowd = tmp_path / "crowd"
+    write_crowd(crowd, 12, 4, size=64)
+    with (crowd / "train" / "points.csv").open("a") as table:
+        table.write("0000.jpg,900,3\n0001.jpg,nan,3\n")
+    config = TrainConfig(crowd, task="counting", model="mcnn-light", epochs=1, out=tmp_path / "run", workers=0)
+    train(replace(config, report=False), Console(markup=False, highlight=False, soft_wrap=True))
+    listed = [json.loads(line) for line in (tmp_path / "run" / "problems.jsonl").read_text().splitlines()]
+    assert [each["rule"] for each in listed] == ["not_finite", "outside"]
+    assert all(each["where"].startswith("train/points.csv:") for each in listed)
+    assert "problems with the points: 1 x coordinate that is NaN or infinite, 1 x box or point outside" in (
+        capsys.readouterr().out
+    )

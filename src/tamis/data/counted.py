@@ -27,6 +27,7 @@ from tamis.data.quarantine import Quarantine
 from tamis.moment import uniforms
 
 if TYPE_CHECKING:  # it looks at images too, and so at this module
+    from tamis.data.annotations import Problem
     from tamis.data.points import PointSet
 
 
@@ -53,6 +54,7 @@ class CountedImages:
         quarantine: the samples that cannot be read; by default the first one is an error.
         cache: keeps the maps of whole images on disk, if it is given. It has no influence on the result.
         kept: uint8 (h, w, 3) of images that are decoded already, by row; see `held`.
+        problems: what is wrong in the data, as `tamis.data.points.PointSet` has it.
         class_names: none.
 
     Raises:
@@ -74,6 +76,7 @@ class CountedImages:
     quarantine: Quarantine = field(default_factory=Quarantine, repr=False)
     cache: DensityCache | None = field(default=None, repr=False)
     kept: Mapping[int, np.ndarray] = field(default_factory=dict, repr=False)
+    problems: "Sequence[Problem]" = field(default=(), repr=False)
     class_names: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ class CountedImages:
     def from_points(cls, found: "PointSet", **settings: Any) -> Self:
         """The images of one split, as `tamis.data.points.open_points` finds them; `settings` are attributes."""
         counts, read = torch.from_numpy(found.counts), Files(found.root, found.names)
-        return cls(read, found.points, found.sizes, counts, found.names, **settings)
+        return cls(read, found.points, found.sizes, counts, found.names, problems=found.problems, **settings)
 
     def __len__(self) -> int:
         return len(self.labels)

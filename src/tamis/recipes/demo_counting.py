@@ -20,8 +20,8 @@ def counting_chapter(out: Path, console: Console, *, threads: int, seed: int) ->
     if not crowd.is_dir():
         write_crowd(crowd, TRAIN, TEST, seed, SIZE)
     base = TrainConfig(
-        data=crowd, task="counting", model="mcnn-light", epochs=EPOCHS, lr=1e-2, schedule="triangle", density_scale=100.0,
-        density_sigma=2.0, workers=0, threads=threads, seed=seed,
+        data=crowd, task="counting", model="mcnn-light", epochs=EPOCHS, lr=1e-2, schedule="triangle",
+        density_scale=100.0, density_sigma=2.0, workers=0, threads=threads, seed=seed,
     )  # fmt: skip
     data = load(base)
     console.print(

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from torch import nn
 
 import tamis
 from tamis.data import CountedImages, MemoryImages
+from tamis.data.annotations import RULES
+from tamis.files import replace_file
 from tamis.fit import Fitted, Progress, Settings, fit
 from tamis.fit.scoring import groups_of
 from tamis.methods import Method, Temperature
@@ -80,6 +83,7 @@ def train_on(
     with closing(_opened(config, data, describe(config, data, settings, method, temperature))) as run:
         if lines:
             console.print(_intent(config, data, model, settings, method, temperature, run))
+        _list_problems(data, run, console)
         scores, cost = None, None
         if method.score == "given" and not (run.finished and not is_scored(run.folder / "ledger")):
             scores, cost = initial_scores(config, data, run.folder / "ledger", console, train_on)
@@ -119,6 +123,18 @@ def train_on(
         if rank() == 0:
             _finish(config, data, fitted, settings, run, cost)
         return fitted
+
+
+def _list_problems(data: Data, run: Run, console: Console) -> None:
+    """Count and list what is wrong with the points: most of it is not in the data that is trained on."""
+    if not isinstance(data.train, CountedImages) or not data.train.problems or rank():
+        return
+    problems = data.train.problems
+    path = run.folder / "problems.jsonl"
+    replace_file(path, "".join(json.dumps(problem._asdict()) + "\n" for problem in problems))
+    counts = Counter(RULES[problem.rule][0] for problem in problems)
+    told = ", ".join(f"{count:,} x {what}" for what, count in counts.items())
+    console.print(f"problems with the points: {told}; see {path}, or `tamis check`")
 
 
 def _finish(
