@@ -30,11 +30,11 @@ from record import append, done
 from tamis.data import CountedImages
 from tamis.data.points import open_points
 from tamis.data.synthetic import write_crowd
-from tamis.moment import Moment, seed_of
+from tamis.moment import seed_of
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.convert import convert_command
 from tamis.recipes.data import Data, load
-from tamis.recipes.parts import method_of
+from tamis.recipes.parts import method_of, settings_of, visits
 from tamis.recipes.train import train_on
 
 CLIP: dict[str, Any] = {"method": "clip"}
@@ -123,13 +123,6 @@ def corrupted(train: CountedImages, kind: str, ratio: float, seed: int) -> Count
     return replace(train, points=tuple(points), labels=labels)
 
 
-def share(config: TrainConfig, data: Data) -> float:
-    """Samples that a method shows, against showing all in every epoch."""
-    rule, count = method_of(config, data).rule, len(data.train)
-    shown = [rule.count(count, Moment(epoch, config.epochs, config.seed)) for epoch in range(config.epochs)]
-    return sum(each or 0 for each in shown) / (count * config.epochs)
-
-
 def measure(config: TrainConfig, data: Data) -> dict[str, Any]:
     """Train one arm; the figures of its row, and its course over the samples."""
     fitted = train_on(data, config)
@@ -175,7 +168,9 @@ def run_seed(file: str, base: TrainConfig, data: Data, identity: dict[str, Any],
                 continue
             config = replace(base, out=Path(folder) / arm.replace(", ", "-").replace(" ", "-"), **ARMS[arm])
             if arm == "shorter":
-                config = replace(config, epochs=max(1, round(base.epochs * share(replace(base, method="clip"), data))))
+                clip = replace(base, method="clip")
+                shown = visits(settings_of(clip), method_of(clip, data), len(data.train)) or 0
+                config = replace(config, epochs=max(1, round(shown / len(data.train))))
             if arm.endswith("equal samples"):
                 config = replace(config, stretch=True)
             if config.method in ("curriculum", "prune", "clip", "anti-curriculum") and "own scorer" not in arm:

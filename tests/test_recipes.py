@@ -359,16 +359,24 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     demo_command(tmp_path / "demo")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:4]] == [
+    labels, counting = lines.index("[1/2] wrong labels"), lines.index("[2/2] counting")
+    told = lines[labels + 2 : labels + 5]
+    assert [line.split("  ")[0] for line in told] == [
         "plain training",
         "data parameters",
         "oracle (clean labels only)",
     ]
-    plain, ours, oracle = (float(line.split("%")[0].split()[-1]) for line in lines[1:4])
+    plain, ours, oracle = (float(line.split("%")[0].split()[-1]) for line in told)
     assert plain + 5 < ours < oracle + 2
-    assert int(lines[4].split()[0]) >= 90
-    assert lines[-1] == f"report: {tmp_path}/demo/report.html"
-    assert (tmp_path / "demo" / "report.html").stat().st_size < 5_000_000
+    assert int(lines[labels + 5].split()[0]) >= 90
+    assert lines[counting - 1] == f"report: {tmp_path}/demo/report.html"
+    errors = [float(line.split("MAE")[1].split()[0]) for line in lines[counting:] if "MAE" in line]
+    mean_predictor = 69  # what counting every picture as the average one gives
+    assert len(errors) == 2
+    assert max(errors) < 0.9 * mean_predictor
+    assert lines[-1] == f"report: {tmp_path}/demo/counting.html"
+    for name in ("report.html", "counting.html"):
+        assert (tmp_path / "demo" / name).stat().st_size < 5_000_000
 
 
 # ----- what is said ---------------------------------------------------------------------------------------------

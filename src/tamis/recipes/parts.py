@@ -113,22 +113,26 @@ def settings_of(config: TrainConfig) -> Settings:
     return replace(settings, device=device_of_this(config.device))
 
 
+def visits(settings: Settings, method: Method, samples: int) -> int | None:
+    """How many samples a method shows in all epochs; None where that depends on the losses."""
+    moments = (Moment(epoch, settings.epochs, settings.seed) for epoch in range(settings.epochs))
+    counts = [method.rule.count(samples, moment) for moment in moments]
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
 def stretched(settings: Settings, method: Method, samples: int) -> Settings:
     """So many epochs that the method shows as many samples as full training does in the epochs of the settings.
 
     Raises:
         ValueError: how many the method shows is not known before.
     """
-    epochs, shown = settings.epochs, 0
-    for epoch in range(epochs):
-        count = method.rule.count(samples, Moment(epoch, epochs, settings.seed))
-        if count is None:
-            raise ValueError(
-                "stretch must come with a method that shows a number known before, such as clip, got one that depends "
-                "on the losses; leave it out"
-            )
-        shown += count
-    return replace(settings, epochs=round(epochs * epochs * samples / shown))
+    shown = visits(settings, method, samples)
+    if shown is None:
+        raise ValueError(
+            "stretch must come with a method that shows a number known before, such as clip, got one that depends "
+            "on the losses; leave it out"
+        )
+    return replace(settings, epochs=round(settings.epochs**2 * samples / shown))
 
 
 def task_of(config: TrainConfig) -> Task:

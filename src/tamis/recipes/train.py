@@ -25,7 +25,7 @@ from tamis.recipes.data import Data, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
 from tamis.recipes.judged import calibrate, write_predictions
 from tamis.recipes.others import rank, together, wait_for_all
-from tamis.recipes.parts import method_of, model_of, settings_of, stretched, task_of, temperature_of_config
+from tamis.recipes.parts import method_of, model_of, settings_of, stretched, task_of, temperature_of_config, visits
 from tamis.recipes.reconcile import remember
 from tamis.recipes.scorer import fitted_source, initial_scores, is_scored
 from tamis.recipes.stopping import stopping
@@ -240,6 +240,11 @@ def _intent(
     if temperature is not None:
         rate = temperature.rate(method, settings.epochs)
         lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a sample's own loss")
+    shown, full = visits(settings, method, len(data.train)), config.epochs * len(data.train)
+    if shown is not None and shown < 0.99 * full:
+        lines.append(
+            f"shows {shown:,} of {full:,} samples of full training; --stretch goes on until as many were shown"
+        )
     if data.known is not None:
         lines += [f"changed since the run began, and accepted: {each}" for each in data.known.said]
     if run.finished:
