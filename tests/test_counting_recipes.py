@@ -26,6 +26,7 @@ from tamis.checkpoint import load_checkpoint
 from tamis.data.synthetic import write_crowd
 from tamis.fit import Fitted, Stopped
 from tamis.recipes.command_config import PredictConfig, ScoreConfig
+from tamis.recipes.commands import conclusion
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.explain import told
 from tamis.recipes.score import score
@@ -489,3 +490,11 @@ def test_points_that_are_left_out_are_counted_and_listed(tmp_path: Path, capsys:
     assert "problems with the points: 1 x coordinate that is NaN or infinite, 1 x box or point outside" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("quality", [{}, {"ssim": 0.5, "psnr": 20.0}])
+def test_what_is_not_told_of_the_maps_is_said(quality: dict[str, float]) -> None:
+    row = {"epoch": 0, "mae": 1.0, "rmse": 2.0, "count": 3.0, "loss": 0.1}
+    costs = {"samples_seen": 4, "full_samples": 4, "seconds_training": 1.0, "seconds_evaluation": 1.0}
+    said = conclusion({"last": row, "best": row, "counting": quality, "costs": costs})
+    assert ("no SSIM and PSNR: install 'tamis[counting]'" in said) == (not quality)

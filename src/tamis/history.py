@@ -202,6 +202,6 @@ def _places(place: Tensor | None, index: Tensor) -> pa.Array:
 
 
 def write_scores(folder: Path, score: Tensor, seen: Tensor) -> None:
-    """Write `scores.parquet`: the latest score and the number of visits of every sample."""
+    """Write `scores.parquet`: of every sample the latest score, and how often one was recorded."""
     index = pa.array(range(len(score)), pa.int64())
     write_table(folder / "scores.parquet", pa.table({"index": index, "score": score.numpy(), "seen": seen.numpy()}))

@@ -57,6 +57,8 @@ def conclusion(result: dict[str, Any]) -> str:
         row = result[name]
         if row and "loss" in row:
             lines.append(f"{name} epoch ({row['epoch'] + 1}): {judged(row)}, loss {row['loss']:.4g}")
+    if result.get("counting") == {}:
+        lines.append("no SSIM and PSNR: install 'tamis[counting]', or the maps are too small or empty")
     lines.append(_costs(result["costs"]))
     if result.get("calibration"):
         figures = result["calibration"]
