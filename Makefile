@@ -5,7 +5,9 @@ PYTHON ?= python3
 
 # uv is taken if it is there, else installed into a private virtual environment of its own.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-RUN := $(UV) run --frozen --all-extras
+# Not ultralytics: it is large, and under the AGPL.
+EXTRAS := --all-extras --no-extra ultralytics
+RUN := $(UV) run --frozen $(EXTRAS)
 
 .PHONY: help demo test test-slow check faults soak results
 
@@ -17,7 +19,7 @@ help:  ## list the targets
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.locked: $(filter .uv/bin/uv,$(UV)) uv.lock pyproject.toml
-	$(UV) sync --frozen --all-extras --quiet --compile-bytecode
+	$(UV) sync --frozen $(EXTRAS) --quiet --compile-bytecode
 	@touch $@
 
 demo: .venv/.locked  ## three trainings on digits with 40 % wrong labels, and a report
