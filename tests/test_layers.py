@@ -12,11 +12,11 @@ FLOORS = [
     {"__main__"},
     {"cli", "testing"},
     {"recipes"},
-    {"report", "fit", "tasks", "data", "models"},
+    {"report", "fit", "tasks", "data", "models", "culling"},
     {"run", "sampler", "methods"},
     {"temperature", "history", "checkpoint", "rules", "scores"},
     {"ledger", "paces", "thresholds", "buckets"},
-    {"moment", "batch", "files", "lock"},
+    {"moment", "batch", "detections", "files", "lock"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 

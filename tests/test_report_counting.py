@@ -189,7 +189,7 @@ def test_runs_of_other_data_have_no_pictures_of_the_first(tmp_path):
 
 def test_counters_and_classifiers_do_not_share_a_page(runs, tmp_path):
     run = write_run(tmp_path / "run", Fake(n=20, epochs=1))
-    with pytest.raises(ValueError, match="runs must have one task, got counting and classification"):
+    with pytest.raises(ValueError, match="runs must have one task, got classification and counting"):
         write_report([runs[0], run], tmp_path / "page.html")
 
 

@@ -1,4 +1,4 @@
-"""The command line: tamis train | score | predict | check | convert | report | explain | demo."""
+"""The command line: tamis train | cull | adapt | resize | score | predict | check | convert | export | report | ..."""
 
 import os
 import shlex
@@ -13,8 +13,11 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 import tamis
+from tamis.recipes.adapt_config import AdaptConfig
 from tamis.recipes.command_config import CheckConfig, PredictConfig, ScoreConfig
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.cull_config import CullConfig, Format
+from tamis.recipes.resize_config import ResizeConfig
 from tamis.recipes.settings_file import SettingsFile, read_settings
 from tamis.recipes.sources import Sources
 
@@ -29,7 +32,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False  # not inherited
-COMMANDS = ("train", "score", "predict", "check", "convert", "report", "explain", "demo")
+COMMANDS = (
+    "train", "cull", "adapt", "resize", "score", "predict", "check", "convert", "export", "report", "explain", "demo",
+)  # fmt: skip
 # What a user can get wrong ends with one line and this code; anything else shows its traceback.
 BAD_INPUT = 2
 STOPPED = 128  # and the number of the signal
@@ -40,7 +45,7 @@ STOPPED = 128  # and the number of the signal
 
 @app.command
 def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
-    """Train an image classifier and find the labels that look wrong, or train a counter of heads, cells, cars.
+    """Train an image classifier and find the labels that look wrong, or train a counter, or a detector.
 
     The same command again goes on where it was stopped. Ends with the path of a report.
     """
@@ -49,6 +54,45 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
     _search_here(config.model)
     train_command(config)
+
+
+@app.command
+def cull(config: Annotated[CullConfig, Parameter(name="*")]) -> None:
+    """Choose the few frames of a camera that are worth training on, and have a big detector label them.
+
+    The same command again goes on where it was stopped. Ends with the path of a report; `tamis train --task detection
+    --data OUT` trains on what was kept.
+    """
+    print(f"tamis cull: {', '.join(map(str, config.sources))} -> {config.folder}", flush=True)
+    from tamis.recipes.cull import cull_command
+
+    _search_here(config.student)
+    _search_here(config.teacher)
+    cull_command(config)
+
+
+@app.command
+def adapt(config: Annotated[AdaptConfig, Parameter(name="*")]) -> None:
+    """Fit a small detector to a camera: cull its footage, find the size, train, judge by later frames, report.
+
+    Again next month, with new footage and the same --out: the student that was trained goes on, only what is new is
+    culled, and the report shows how the camera has drifted.
+    """
+    print(f"tamis adapt: {', '.join(map(str, config.sources))} -> {config.folder}", flush=True)
+    from tamis.recipes.adapt import adapt_command
+
+    _search_here(config.teacher)
+    adapt_command(config)
+
+
+@app.command
+def resize(config: Annotated[ResizeConfig, Parameter(name="*")]) -> None:
+    """Find the smallest size of a camera's images at which a detector is about as sure as at full size."""
+    print(f"tamis resize: {config.data} -> {config.out}", flush=True)
+    from tamis.recipes.resize import resize_command
+
+    _search_here(config.student)
+    resize_command(config)
 
 
 @app.command
@@ -117,6 +161,28 @@ def convert(
     from tamis.recipes.convert import convert_command
 
     convert_command(source, out, annotations=annotations, at=at, every=every)
+
+
+@app.command
+def export(source: Path, out: Path, *, annotations: Path | None = None, formats: list[Format] | None = None) -> None:
+    """Write images with boxes as a new folder that other trainers and labelling tools read.
+
+    Parameters
+    ----------
+    source
+        Any layout that detection reads (docs/detection_data.md), such as what `tamis cull` wrote.
+    out
+        The new folder; nothing is ever written into the source.
+    annotations
+        Boxes, where they are not found beside the images.
+    formats
+        What to write; by default all of them, beside one copy of the images.
+    """
+    print(f"tamis export: {source} -> {out}", flush=True)
+    from tamis.data.export import FORMATS
+    from tamis.recipes.export import export_command
+
+    export_command(source, out, annotations=annotations, formats=formats or FORMATS)
 
 
 @app.command
@@ -209,7 +275,7 @@ def _search_here(model: str) -> None:
     Only then: torch and others try to import a dozen packages that may be missing, and a data folder that one works
     in could bring them along.
     """
-    if ":" in model and not model.startswith("timm:"):
+    if ":" in model and not model.startswith(("timm:", "ultralytics:")):
         sys.path.append(str(Path.cwd()))
 
 

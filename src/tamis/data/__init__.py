@@ -1,6 +1,9 @@
-"""Images with labels or points: opened in any common layout, in memory or decoded from files, with or without noise."""
+"""Images with labels, points or boxes: opened in any common layout, in memory or decoded from files."""
 
 from tamis.data.augment import PadCrop, ResizedCrop
+from tamis.data.box_views import BoxViews
+from tamis.data.boxed import BoxedImages
+from tamis.data.boxes import BoxSet, open_boxes
 from tamis.data.count_views import CountViews
 from tamis.data.counted import CountedImages
 from tamis.data.decode import UnreadableImage
@@ -14,6 +17,9 @@ from tamis.data.quarantine import Quarantine
 from tamis.data.workers import DeadWorker
 
 __all__ = [
+    "BoxSet",
+    "BoxViews",
+    "BoxedImages",
     "CountViews",
     "CountedImages",
     "DeadWorker",
@@ -32,6 +38,7 @@ __all__ = [
     "from_cifar10n",
     "held_out",
     "hold_out",
+    "open_boxes",
     "open_images",
     "open_points",
     "open_splits",

@@ -15,15 +15,16 @@ from torch import Tensor
 
 from tamis.batch import Batch
 from tamis.data.augment import normalise
-from tamis.data.checks import check_index, check_samples, check_scale
+from tamis.data.checks import check_samples, check_scale
 from tamis.data.count_views import CountViews, View, cut, lit, seen_density
-from tamis.data.decode import Files, Read, UnreadableImage, decode
+from tamis.data.decode import Files, Read, decode
 from tamis.data.delivery import delivered
 from tamis.data.density import Density, inside
 from tamis.data.density_cache import DensityCache
 from tamis.data.images import IMAGENET_MEAN, IMAGENET_STD
 from tamis.data.memory import selected
 from tamis.data.quarantine import Quarantine
+from tamis.data.sized import check_sizes, kept_pixels, known_sizes, of_one_size, read_sized, readable, size_groups
 from tamis.moment import uniforms
 
 if TYPE_CHECKING:  # it looks at images too, and so at this module
@@ -112,7 +113,9 @@ class CountedImages:
             UnreadableImage: more files than allowed cannot be decoded; the message names them.
             DeadWorker: a worker was killed or failed; the message names what it was at.
         """
-        return delivered(self, self._checked(plan, train), epoch=epoch, seed=seed, train=train)
+        where, advice = f", padded to the stride {self.stride}", "take a patch, or batches by `groups`"
+        plan = of_one_size(plan, self._padded(train), self.keys, where, advice)
+        return delivered(self, plan, epoch=epoch, seed=seed, train=train)
 
     def groups(self, train: bool) -> Tensor | None:
         """What may share a batch, in training or in evaluation: images with one number; None = all.
@@ -120,8 +123,7 @@ class CountedImages:
         Returns:
             int64 (n,), the number of the image's padded size; an image of unknown size is with the first known one.
         """
-        group = torch.from_numpy(np.unique(self._padded(train), axis=0, return_inverse=True)[1].reshape(-1))
-        return group if group.any() else None
+        return size_groups(self._padded(train))
 
     def points_of(self, index: int) -> np.ndarray:
         """The points of an image, float64 (k, 2), from top to bottom; none of one that was removed."""
@@ -147,13 +149,7 @@ class CountedImages:
         rows = self.rows[self.rows >= 0].numpy()
         if 3 * self.sizes[rows].prod(1).sum() > limit:
             return self
-        kept = {}
-        for position, row in enumerate(self.rows.tolist()):
-            try:
-                kept[row] = self._pixels(position)
-            except UnreadableImage:
-                continue
-        return replace(self, kept=kept)
+        return replace(self, kept=kept_pixels(self.rows, self._pixels))
 
     def select(self, index: Tensor) -> Self:
         """The samples at these positions (int64 (m,)) as a source of its own."""
@@ -188,15 +184,8 @@ class CountedImages:
         across, down = self._padded(train)[index[0]].tolist()
         inputs = torch.zeros(len(index), 3, down, across)
         targets = torch.zeros(len(index), 1, down // self.stride, across // self.stride)
-        kept, reasons = [], {}
-        for place, position in enumerate(index.tolist()):
-            if begin is not None:
-                begin(position)
-            try:
-                pixels = self._pixels(position)
-            except UnreadableImage as error:
-                reasons[self.keys[position]] = error.reason
-                continue
+        kept, reasons = list[int](), dict[str, str]()
+        for place, position, pixels in readable(index, self.keys, self._pixels, begin, reasons):
             height, width = pixels.shape[:2]
             view = self.views.view(width, height, draws[place]) if train else View((0, 0, width, height))
             image = torch.from_numpy(cut(pixels, view).astype(np.float32)).permute(2, 0, 1)
@@ -217,46 +206,18 @@ class CountedImages:
         row = int(self.rows[position])
         if row in self.kept:
             return self.kept[row]
-        image = self.thumbnail(position)
-        expected = tuple(self.sizes[row].tolist())
-        if image.size != expected:
-            reason = f"{image.width} x {image.height} pixels where its points are of {expected[0]} x {expected[1]}"
-            name = self.keys[position]
-            raise UnreadableImage(f"image must not change while it is used, got {reason} in {name!r}", reason)
-        return np.asarray(image)
+        return np.asarray(read_sized(self.read, row, self.keys[position], self.sizes[row].tolist(), "points"))
 
     def _padded(self, train: bool) -> np.ndarray:
         """Width and height of what the model gets, int64 (n, 2)."""
-        rows = self.rows.numpy()
-        sizes = np.where(rows[:, None] < 0, 0, self.sizes[rows])
-        unknown = (sizes == 0).any(1)
-        sizes[unknown] = sizes[unknown.argmin()]
+        sizes = known_sizes(self.sizes, self.rows)
         if train and self.views.patch:
             sizes[:] = self.views.patch
         return -(-sizes.clip(min=1) // self.stride) * self.stride
 
-    def _checked(self, plan: Iterable[Tensor], train: bool) -> Iterator[Tensor]:
-        sizes = self._padded(train)
-        for index in plan:
-            check_index(index, len(self))
-            seen = sizes[index.numpy()]
-            other = (seen != seen[0]).any(1).nonzero()[0]
-            if len(other):
-                one, two = int(index[0]), int(index[other[0]])
-                shown = [" x ".join(map(str, sizes[each])) for each in (one, two)]
-                raise ValueError(
-                    f"images of a batch must have one size, padded to the stride {self.stride}, got {shown[0]} in "
-                    f"{self.keys[one]!r} and {shown[1]} in {self.keys[two]!r}; take a patch, or batches by `groups`"
-                )
-            yield index
-
     def _check_points(self) -> None:
         """Points of every image, inside of it, and as many as the labels say."""
-        count = len(self.points)
-        if tuple(self.sizes.shape) != (count, 2) or self.sizes.dtype != np.int64:
-            raise ValueError(f"sizes must be int64 ({count}, 2), got {self.sizes.dtype} {tuple(self.sizes.shape)}")
-        if int(self.rows.max()) >= count:
-            raise ValueError(f"rows must be in [-1, {count}), the images with points, got {int(self.rows.max())}")
+        check_sizes(self.sizes, self.rows, len(self.points), "points")
         for position, row in enumerate(self.rows.tolist()):
             if row < 0:
                 continue

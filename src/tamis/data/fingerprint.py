@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tamis.data.boxed import BoxedImages
 from tamis.data.counted import CountedImages
 from tamis.data.images import FileImages
 from tamis.data.memory import MemoryImages
@@ -109,7 +110,9 @@ def _of_pixels(source: MemoryImages) -> Iterator[bytes]:
             yield _digest(pixels.data)
 
 
-def _listed(source: FileImages | CountedImages) -> tuple[list[bytes | None], np.ndarray, np.ndarray, dict[int, Path]]:
+def _listed(
+    source: FileImages | CountedImages | BoxedImages,
+) -> tuple[list[bytes | None], np.ndarray, np.ndarray, dict[int, Path]]:
     """Digests of what is in memory, sizes and dates (-1 = unknown), and the paths of what is a file."""
     digests: list[bytes | None] = [None] * len(source)
     size, date = np.full(len(source), -1), np.full(len(source), -1)
@@ -166,16 +169,21 @@ def _of_files(
             shown = read
 
 
-def _of_points(source: CountedImages) -> list[bytes]:
-    return [_digest(source.points_of(place).tobytes()) for place in range(len(source))]
+def _of_annotations(source: Images) -> list[bytes | None]:
+    """Digests of the points or boxes of each sample, if it has any."""
+    places = range(len(source))
+    if isinstance(source, CountedImages):
+        return [_digest(source.points_of(place).tobytes()) for place in places]
+    if isinstance(source, BoxedImages):
+        return [_digest(b"".join(part.tobytes() for part in source.boxes_of(place))) for place in places]
+    return [None] * len(source)
 
 
 def _table(source: Images, digests: list[bytes | None], size: np.ndarray, date: np.ndarray) -> pa.Table:
-    marks = _of_points(source) if isinstance(source, CountedImages) else [None] * len(source)
     columns = [
         pa.array(digests, pa.binary(16)),
         pa.array(size, pa.int64(), mask=size < 0),
         pa.array(date, pa.int64(), mask=date == -1),
-        pa.array(marks, pa.binary(16)),
+        pa.array(_of_annotations(source), pa.binary(16)),
     ]
     return pa.table(columns, schema=SCHEMA)

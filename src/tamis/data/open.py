@@ -12,6 +12,7 @@ from torch import Tensor
 from tamis.data.archive import is_archive, read_archive
 from tamis.data.augment import ResizedCrop
 from tamis.data.cifar import find_cifar, read_cifar
+from tamis.data.boxed import BoxedImages
 from tamis.data.counted import CountedImages
 from tamis.data.folder import Split, image_names, is_webvision, read_folder, read_webvision
 from tamis.data.idx import find_idx, read_idx
@@ -22,8 +23,8 @@ from tamis.data.table import read_table
 from tamis.moment import uniforms
 
 Labelled = MemoryImages | FileImages
-Images = Labelled | CountedImages
-_Source = TypeVar("_Source", MemoryImages, FileImages, CountedImages)
+Images = Labelled | CountedImages | BoxedImages
+_Source = TypeVar("_Source", MemoryImages, FileImages, CountedImages, BoxedImages)
 
 LAYOUTS = (
     "<class>/, train/<class>/, CIFAR's files, idx files, WebVision's info/, *train*.parquet; "

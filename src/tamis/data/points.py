@@ -1,26 +1,23 @@
 """Images with points to count, whatever their layout."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn, get_args
+from typing import get_args
 
 import numpy as np
 
-from tamis.data.annotations import Annotations, At, Layout, Problem, Unfit, box_points, counting_layouts, judge, shown
+from tamis.data.annotations import Annotations, At, Layout, Problem, Unfit, box_points, counting_layouts, judge
 from tamis.data.annotations.carpk import carpk_splits
 from tamis.data.annotations.columns import merged
-from tamis.data.annotations.layouts import CVAT, READERS, is_labelme, is_split, recognised
+from tamis.data.annotations.layouts import CVAT, READERS, is_labelme, recognised
 from tamis.data.annotations.points import read_split
-from tamis.data.annotations.reading import join_key
-from tamis.data.folder import SPLIT_FOLDERS, Split, image_names
+from tamis.data.folder import Split
+from tamis.data.splits import by_folder, parted, refuse_path, refuse_video
 
 _MALL_TRAIN = 800
 """Frames of Mall that are for training (Chen et al. 2012, section 4)."""
 _EDGE = 1 / 64  # pixels: a point on the right or lower border goes so far into its last pixel
-VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v")
 
 SUPPORTED = (
     "images with points.csv (image,x,y), ShanghaiTech's part_A or part_B, Mall, CARPK, UCF-QNRF, MOT sequences, "
@@ -89,29 +86,15 @@ def open_points(
         raise ValueError(f"at must be 'centre' or 'head', got {at!r}")
     path = Path(path)
     layouts = _layouts(path, None if annotations is None else Path(annotations))
-    whole = point_set(path, merged({folder: _read(layout, at) for folder, layout in layouts.items()}))
+    whole = point_set(path, merged([(folder, _read(layout, at)) for folder, layout in layouts.items()]))
     splits = splits_of(layouts, whole.names)
-    strange = [
-        name for name, split in zip(whole.names, splits, strict=True) if split is None and not is_split(_top(name))
-    ]
-    lost = [Problem("no_split", shown(name), "neither for training nor to judge by") for name in strange]
-    whole = replace(whole, problems=(*whole.problems, *lost))
-    train, validation = (
-        whole.select([place for place, split in enumerate(splits) if split == wanted]) for wanted in get_args(Split)
-    )
-    if not len(train):
-        first = f", first: {lines[0].where}: {lines[0].detail}" if (lines := whole.problems) else ""
-        raise ValueError(
-            f"data must have an image with its annotation for training, got none in {str(path)!r} "
-            f"({len(lines):,} problems{first}); `tamis check` lists them"
-        )
-    return train, validation if len(validation) else None
+    return parted(whole, splits, path)
 
 
 def _layouts(path: Path, annotations: Path | None) -> dict[str, Layout]:
     """What is to be read, by the folder in `path` that it is for."""
     if not path.is_dir():
-        _refuse(path)
+        refuse_path(path)
     if annotations is not None:
         return {"": Layout(recognised(annotations), annotations, path)}
     found = counting_layouts(path)
@@ -120,12 +103,7 @@ def _layouts(path: Path, annotations: Path | None) -> dict[str, Layout]:
     files = [each for each in sorted(path.iterdir()) if each.is_file() and _is_annotation_file(each)]
     if len(files) == 1:
         return {"": Layout(recognised(files[0]), files[0], path)}
-    video = next((each for each in sorted(path.iterdir()) if each.suffix.lower() in VIDEOS), None)
-    if video is not None and next(image_names(path), None) is None:
-        raise ValueError(
-            f"data must be a folder of images, got {str(path)!r}, which holds the video {video.name!r}; "
-            f"make images of it first: {shlex.join(['tamis', 'convert', str(path), 'OUT'])}"
-        )
+    refuse_video(path)
     try:
         return {"": Layout(recognised(path), path, path)}
     except ValueError as error:
@@ -136,18 +114,6 @@ def _layouts(path: Path, annotations: Path | None) -> dict[str, Layout]:
 def _is_annotation_file(path: Path) -> bool:
     """Whether one file may be of all images of its folder."""
     return path.suffix == ".csv" or path.name == CVAT or (path.suffix == ".json" and not is_labelme(path))
-
-
-def _refuse(path: Path) -> NoReturn:
-    """Say why it is no folder of data, and which may have been meant."""
-    if path.exists():
-        if path.suffix.lower() in VIDEOS:
-            raise ValueError(f"data must be a folder of images, got the video {str(path)!r}; run tamis convert first")
-        raise ValueError(f"data must be a folder of images, got the file {str(path)!r}; give it as annotations")
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = get_close_matches(path.name, beside, 1)
-    hint = f"did you mean {str(path.parent / near[0])!r}?" if near else "correct the path"
-    raise FileNotFoundError(f"data must be a folder of images, got {str(path)!r}, which is not there; {hint}")
 
 
 def _read(layout: Layout, at: At) -> Annotations:
@@ -196,21 +162,6 @@ def splits_of(layouts: Mapping[str, Layout], names: Sequence[str]) -> list[Split
     if layout is not None and layout.kind == "carpk":
         listed = carpk_splits(layout.path)
         return [listed.get(PurePosixPath(name).stem) for name in names]
-    if layout is not None and layout.kind == "points" and (column := read_split(layout.path, layout.root)):
+    if layout is not None and layout.kind in ("points", "boxes") and (column := read_split(layout.path, layout.root)):
         return [column.get(name, "train") for name in names]
-    return _by_folder([_top(name) for name in names])
-
-
-def _top(name: str) -> str:
-    """The first folder of a name that may be a split: images/Train_data/1.jpg -> train."""
-    folder, _, rest = join_key(name).partition("/")
-    return folder.lower().removesuffix("_data") if rest else ""
-
-
-def _by_folder(tops: Sequence[str]) -> list[Split | None]:
-    there = set(tops)
-    train = set(SPLIT_FOLDERS["train"])
-    if not there & train:
-        return ["train"] * len(tops)
-    judge_by = next((folder for folder in SPLIT_FOLDERS["validation"] if folder in there), None)
-    return ["train" if top in train else "validation" if top == judge_by else None for top in tops]
+    return by_folder(names)

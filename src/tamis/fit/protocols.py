@@ -50,7 +50,7 @@ class Grouped(Source, Protocol):
         ...
 
 
-Forward = Callable[[Tensor], Any]  # a model, perhaps compiled and under autocast
+Forward = Callable[..., Any]  # a model, perhaps compiled and under autocast; it takes tensors
 
 
 class Task(Protocol):

@@ -69,15 +69,15 @@ class Stepper:
         """The batch on the device."""
         return batch.to(self.device, channels_last=self.settings.channels_last)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         """The (compiled) model under autocast, in training: all processes do this together."""
         with self._autocast():
-            return self._compiled(inputs)
+            return self._compiled(*inputs)
 
-    def judge(self, inputs: Tensor) -> Tensor:
+    def judge(self, *inputs: Tensor) -> Any:
         """The model under autocast, for evaluation in this process alone."""
         with self._autocast():
-            return self._judged(inputs)
+            return self._judged(*inputs)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.settings.amp != "none"

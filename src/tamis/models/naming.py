@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 def unknown(what: str, name: str, known: list[str]) -> str:
     """The line that refuses a name and tells the nearest ones."""
-    return f"{what} must be a known name, got {name!r}; the nearest are {_nearest(name, known)}"
+    return f"{what} must be a known name, got {name!r}; the nearest are {nearest(name, known)}"
 
 
 def own_model(name: str, **settings: Any) -> nn.Module:
@@ -23,7 +23,7 @@ def own_model(name: str, **settings: Any) -> nn.Module:
         ModuleNotFoundError: no such module.
         TypeError: it is no callable, or returns no model.
     """
-    make = _find(name)
+    make = find_callable(name)
     try:
         takes = inspect.signature(make).parameters
     except ValueError:  # a callable written in C
@@ -62,7 +62,14 @@ def first_try(model: nn.Module, name: str, shape: tuple[int, ...], fit: str) -> 
     return tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
 
 
-def _find(name: str) -> Callable[..., Any]:
+def find_callable(name: str) -> Callable[..., Any]:
+    """What `module:callable` names.
+
+    Raises:
+        ValueError: one side of the colon is empty.
+        ModuleNotFoundError: no such module.
+        TypeError: it is no callable.
+    """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise ValueError(f"model must be 'module:callable', got {name!r}; name both sides of the colon")
@@ -81,10 +88,11 @@ def _find(name: str) -> Callable[..., Any]:
         known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
         raise TypeError(
             f"model must name a callable of {module_name!r}, got {attribute!r}; "
-            f"the nearest are {_nearest(attribute, known)}"
+            f"the nearest are {nearest(attribute, known)}"
         )
     return found
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str]) -> str:
+    """The names that are most alike, for an error."""
     return ", ".join(difflib.get_close_matches(name.lower(), known, cutoff=0.0)) or "none"

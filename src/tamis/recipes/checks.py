@@ -14,14 +14,15 @@ _LARGEST = (1 << 31) - 1
 _COUNTS = ("epochs", "batch_size", "accumulate", "image_size", "processes", "scorer_epochs", "evaluate_every")
 _SMALLEST_0 = ("crop", "threads", "workers", "balance", "refresh", "patch", "tile")
 _RATES = ("lr", "instance_rate", "class_lr", "weight_decay", "instance_decay", "density_sigma", "density_scale")
+_SHARES = ("momentum", "max_bad", "prune", "prune_to", "brightness", "contrast", "zoom")
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 1", lambda value: value >= 1, _COUNTS),
     ("at least 0", lambda value: value >= 0, (*_SMALLEST_0, "weight_decay", "instance_decay", "checkpoint_seconds")),
     ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr", "density_sigma", "density_scale")),
     ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("pace_start", "pace_full")),
-    ("in [0, 1)", lambda value: 0 <= value < 1, ("momentum", "max_bad", "prune", "prune_to", "brightness", "contrast")),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio",)),
+    ("in [0, 1)", lambda value: 0 <= value < 1, _SHARES),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio", "min_confidence")),
     ("finite", isfinite, _RATES),
     (f"at most {_LARGEST}", lambda value: value <= _LARGEST, (*_COUNTS, *_SMALLEST_0)),
     ("from -2**63 to 2**63 - 1", lambda value: -(1 << 63) <= value < 1 << 63, ("seed",)),

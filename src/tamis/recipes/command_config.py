@@ -6,11 +6,14 @@ from typing import Literal
 
 from tamis.recipes.checks import check_ranges, check_types
 
-Score = Literal["loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum", "pixel", "head", "error"]
+Score = Literal[
+    "loss", "margin", "entropy", "el2n", "grand", "forgetting", "aum", "pixel", "head", "error", "confidence"
+]  # fmt: skip
 
 DEFAULT_SCORES: dict[str, list[Score]] = {
     "classification": ["loss", "margin", "entropy", "el2n"],
     "counting": ["loss", "pixel", "head", "error"],
+    "detection": ["loss", "confidence"],
 }
 
 
@@ -21,15 +24,17 @@ class ScoreConfig:
     Attributes:
         runs: run folders whose models score; the scores of several are averaged.
         data: score these images instead of the training images of the first run.
-        task: what is scored where there is no run: classification or counting.
+        task: what is scored where there is no run: classification, counting or detection.
         model: where there is no run, the name of a model as of `tamis train`, and --weights of it.
         weights: file with the weights of that model (.safetensors or .pt).
-        annotations: points of the images to count, where they are not found beside them.
+        annotations: points or boxes of the images, where they are not found beside them.
+        size: for detection, WIDTHxHEIGHT in pixels that the images are resized to, where there is no run.
         density_sigma: standard deviation in pixels of a head in the density map, where there is no run.
         density_scale: what that model gives is the density times this.
         scores: loss, margin, entropy, el2n and grand are of the model; forgetting and aum are of the run's history,
             for its own training images only. For counting loss, that per pixel of the map (pixel) or per head, and
-            the error of the count. By default all that cost nothing.
+            the error of the count. For detection loss, and how unsure the model is of what it finds, which needs no
+            boxes (confidence, the confidence loss of Dataset Culling). By default all that cost nothing.
         which: the checkpoint that scores, last or best.
         out: the table, .parquet or .csv; by default scores.csv in the first run folder, or here.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -42,10 +47,11 @@ class ScoreConfig:
     runs: list[Path] = field(default_factory=list)
     _: KW_ONLY
     data: Path | None = None
-    task: Literal["classification", "counting"] = "classification"
+    task: Literal["classification", "counting", "detection"] = "classification"
     model: str | None = None
     weights: Path | None = None
     annotations: Path | None = None
+    size: str | None = None
     density_sigma: float = 4.0
     density_scale: float = 1.0
     scores: list[Score] = field(default_factory=list)
@@ -112,9 +118,10 @@ class PredictConfig:
     Attributes:
         run: the run folder whose model predicts.
         images: image files, or folders of them.
-        out: folder for predictions.csv and, for a counter, a picture of each density map; nothing is ever written
-            beside the images.
+        out: folder for predictions.csv and, for a counter, a picture of each density map, for a detector one of the
+            boxes on each image; nothing is ever written beside the images.
         overlay: draw these pictures.
+        min_confidence: for a detector, boxes of less confidence are left out, in [0, 1].
         which: the checkpoint that predicts, best or last.
         tile: largest side in pixels of what is counted at once; 0 = whole images, or as the run was judged.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -128,6 +135,7 @@ class PredictConfig:
     _: KW_ONLY
     out: Path = Path("tamis-predictions")
     overlay: bool = True
+    min_confidence: float = 0.3
     which: Literal["last", "best"] = "best"
     tile: int = 0
     device: str = "auto"

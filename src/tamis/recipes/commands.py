@@ -41,8 +41,10 @@ def finish(config: TrainConfig, data: Data, console: Console) -> None:
         console.print(f"run folder: {config.folder}")
         return
     count = max(100, len(data.train) // 10)
-    listed = write_suspects(config.folder, min(count, len(data.train)), list(data.train.class_names))
-    what = "annotations" if config.task == "counting" else "labels"
+    classified = config.task == "classification"
+    classes = list(data.train.class_names) if classified else []
+    listed = write_suspects(config.folder, min(count, len(data.train)), classes)
+    what = "labels" if classified else "annotations"
     console.print(f"{what} to look at: {listed}")
     if config.report:
         judged = data.validation.thumbnail

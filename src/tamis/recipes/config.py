@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import KW_ONLY, MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ FREE = frozenset(
     {"out", "threads", "workers", "report", "checkpoint_seconds", "on_full", "strict", "max_bad", "density_cache"}
     | {"accept_dataset_change", "fingerprint", "processes"}
 )
+SIZE = r"([1-9]\d{0,4})x([1-9]\d{0,4})"  # WIDTHxHEIGHT
 
 
 def _by_task() -> Any:
@@ -29,8 +31,10 @@ class TrainConfig:
         data: images with labels: a folder with a subfolder for each class (with or without train/ and val/), an
             archive of one, CIFAR, MNIST idx, Parquet, a WebVision folder, or a CSV with the columns path,label. For
             counting, images with points: ShanghaiTech, Mall, CARPK, UCF-QNRF, or images/ beside a points.csv of
-            image,x,y (docs/counting.md lists all layouts).
-        task: classification of images, or counting: how many heads (cells, cars, fruits) there are, and where.
+            image,x,y (docs/counting.md lists all layouts). For detection, images with boxes: COCO, YOLO, VOC, KITTI, or
+            what `tamis cull` wrote (docs/detection_data.md).
+        task: classification of images; counting: how many heads (cells, cars, fruits) there are, and where; or
+            detection: boxes with classes.
         out: run folder; by default runs/ and a name made from data, method, seed and other settings that are not the
             default. The same command again goes on there.
         validation: a data set to judge by; by default the one that comes with the data, else a part that is held out.
@@ -38,7 +42,8 @@ class TrainConfig:
         model: "auto" (small for images up to 64 pixels, else resnet18), small, small-wide (each also with
             -fast), wrn-28-10 (any depth and width), any torchvision classifier, timm:NAME, or your own
             module:callable (the working directory is searched too). For counting csrnet, csrnet-lite, mcnn,
-            mcnn-light or your own.
+            mcnn-light or your own. For detection centernet-tiny, centernet-small, fasterrcnn-resnet18 and others
+            (docs/detectors.md).
         weights: file with weights to start from (.safetensors or .pt); nothing is ever downloaded.
         new_head: take the weights without the last layer, for other classes than they were trained on.
         front_end: for counting, file with ImageNet weights of torchvision's VGG-16 for the front end of CSRNet.
@@ -72,22 +77,25 @@ class TrainConfig:
         instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
         instance_decay: weight decay of log sigma of the samples; by default the preset's.
         class_lr: learning rate of log sigma of the classes, for the mean loss of a batch; by default the preset's.
-        epochs: passes over what the method shows; by default 30, for counting 100.
+        epochs: passes over what the method shows; by default 30, for counting 100, for detection 20.
         stretch: train for as many more epochs as it takes until the method has shown as many samples as all of them in
             `epochs` epochs: the same bill as full training, for a lower error instead of a lower bill.
-        batch_size: samples of a step; by default 128, for counting 8.
+        batch_size: samples of a step; by default 128, for counting and detection 8.
         accumulate: split each batch into this many pieces to save memory.
-        optimizer: a name in torch.optim, such as SGD, AdamW, RMSprop; by default SGD, for counting Adam.
-        lr: learning rate; by default 0.1, for counting 1e-4.
+        optimizer: a name in torch.optim, such as SGD, AdamW, RMSprop; by default SGD, for counting Adam, for
+            detection AdamW.
+        lr: learning rate; by default 0.1, for counting 1e-4, for detection 5e-4.
         momentum: momentum of SGD (with Nesterov's form) and RMSprop.
-        weight_decay: weight decay of the model; by default 5e-4, for counting 0.
+        weight_decay: weight decay of the model; by default 5e-4, for counting 0, for detection 1e-4.
         schedule: course of the learning rate over the training: triangle, cosine, linear, steps or flat; by default
             triangle, for counting flat.
         steps: progresses in (0, 1) at which the schedule steps lowers the rate to a tenth.
         flip: mirror training images at random.
         crop: shift small training images by up to so many pixels.
         image_size: side in pixels that large images are cropped to.
-        annotations: points or boxes of the images to count, where they are not found beside them.
+        size: for detection, WIDTHxHEIGHT in pixels that every image is resized to; by default they stay as they are.
+        zoom: for detection, enlarge and cut training images at random, by up to this share of their sides, in [0, 1).
+        annotations: points or boxes of the images, where they are not found beside them.
         at: where a box is counted: at its centre, or at the head, in the middle of its upper part.
         density: width of a head's Gaussian in the density map: the same for all (fixed), or by the distance to the
             nearest heads (adaptive).
@@ -131,7 +139,7 @@ class TrainConfig:
 
     data: Path
     _: KW_ONLY
-    task: Literal["classification", "counting"] = "classification"
+    task: Literal["classification", "counting", "detection"] = "classification"
     out: Path | None = None
     validation: Path | None = None
     hold_out: float = 0.1
@@ -177,6 +185,8 @@ class TrainConfig:
     flip: bool = True
     crop: int = 0
     image_size: int = 224
+    size: str | None = None
+    zoom: float = 0.0
     annotations: Path | None = None
     at: Literal["centre", "head"] = "centre"
     density: Literal["fixed", "adaptive"] = "fixed"
@@ -217,6 +227,8 @@ class TrainConfig:
         check_types(self)
         check_ranges(self)
         check_together(self, self.defaults(self.task))
+        if self.size is not None and not re.fullmatch(SIZE, self.size):
+            raise ValueError(f"size must be WIDTHxHEIGHT in pixels, such as 320x180, got {self.size!r}")
         if not all(0 < place < 1 for place in self.steps):
             raise ValueError(f"steps must be in (0, 1), got {self.steps!r}; epoch 80 of 84 is 0.9524")
 
@@ -283,14 +295,15 @@ class TrainConfig:
         if self.out is not None:
             return self.out
         parts = [self.data.resolve().name.split(".")[0] or "data", self.method]
-        parts += [self.model] * (self.task == "counting" and ":" not in self.model)
+        named = self.task != "classification" and ":" not in self.model
+        parts += [self.model] * named
         parts += [self.data_parameters] * (self.data_parameters != "none") + ["oracle"] * self.oracle
         return Path("runs") / "-".join([*parts, f"seed{self.seed}", *self._others()])
 
     def _others(self) -> list[str]:
         """A short name for the settings that the name of the folder does not tell, where they are not the default."""
         told = FREE | {"data", "task", "method", "data_parameters", "oracle", "seed"}
-        told |= {"model"} if self.task == "counting" and ":" not in self.model else set()
+        told |= {"model"} if self.task != "classification" and ":" not in self.model else set()
         plain, default = self.plain(), self.defaults(self.task)
         others = {name: value for name, value in plain.items() if name not in told and value != default[name]}
         text = json.dumps(others, sort_keys=True)

@@ -13,7 +13,8 @@ from tamis.data.annotations.layouts import POINTS, is_split
 from tamis.data.annotations.mot import Tracks, annotate_frames, read_tracks
 from tamis.data.annotations.reading import join_key
 from tamis.data.folder import image_names
-from tamis.data.points import VIDEOS, PointSet, as_points, open_points, point_set
+from tamis.data.points import PointSet, as_points, open_points, point_set
+from tamis.data.splits import VIDEOS
 from tamis.files import replace_file, sync_folder
 
 _SHOWN = 5  # lines of each kind of problem

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tamis.data import (
+    BoxedImages,
     CountedImages,
     Images,
     MemoryImages,
@@ -27,6 +28,7 @@ from tamis.data import (
     symmetric,
 )
 from tamis.moment import seed_of
+from tamis.recipes.boxed import boxed_like, open_boxed
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.counted import counted_like, open_counted
 from tamis.recipes.reconcile import Known, reconcile
@@ -98,6 +100,8 @@ def open_splits_of(config: TrainConfig, forgiven: Sequence[str] = ()) -> tuple[I
     """Open the splits of a configuration's data as they are; arguments and answer are those of `open_splits`."""
     if config.task == "counting":
         return open_counted(config, forgiven)
+    if config.task == "detection":
+        return open_boxed(config, forgiven)
     size, workers, max_bad = config.image_size, config.workers, config.max_bad
     train, validation = open_splits(config.data, size=size, workers=workers, max_bad=max_bad, forgiven=forgiven)
     if config.validation is not None:
@@ -119,6 +123,8 @@ def open_like(path: Path, config: TrainConfig, train: Images, name: str) -> Imag
     """
     if config.task == "counting":
         return counted_like(path, config)
+    if config.task == "detection":
+        return boxed_like(path, config, train.class_names)
     size, workers, max_bad = config.image_size, config.workers, config.max_bad
     judged = name == "validation"
     other = open_images(path, "validation", size=size, workers=workers, max_bad=max_bad) if judged else None
@@ -149,19 +155,19 @@ def _form(source: Images) -> str:
 
 def _held_out(train: Images, config: TrainConfig) -> Tensor:
     # Few images have the same count: they are held out of bins.
-    bins = quantile_bins(train.labels.float(), _BINS) if config.task == "counting" else train.labels
+    bins = train.labels if config.task == "classification" else quantile_bins(train.labels.float(), _BINS)
     try:
         return held_out(bins, config.hold_out, seed_of(config.seed, "hold out"))
     except ValueError as error:
+        parts = "classes" if config.task == "classification" else "bins"
         raise ValueError(
             f"hold_out must leave at least one image to judge by, got {config.hold_out!r} of {len(train)} images in "
-            f"{len(bins.unique())} {'bins' if config.task == 'counting' else 'classes'}; raise it, add images, or give "
-            "--validation"
+            f"{len(bins.unique())} {parts}; raise it, add images, or give --validation"
         ) from error
 
 
 def _augmented(train: Images, config: TrainConfig) -> Images:
-    if isinstance(train, CountedImages):
+    if isinstance(train, CountedImages | BoxedImages):
         return train  # its views come with it
     if isinstance(train, MemoryImages):
         return train.with_augmentation(PadCrop(flip=config.flip, pad=config.crop))

@@ -12,7 +12,7 @@ from tamis.data import Images, MemoryImages
 from tamis.fit import Cosine, Flat, Linear, Settings, Steps, Task, Triangle
 from tamis.fit.settings import Schedule
 from tamis.methods import METHODS, PRESETS, Method, Temperature
-from tamis.models import build_counter, build_model
+from tamis.models import build_counter, build_detector, build_model
 from tamis.moment import Moment, seed_of
 from tamis.paces import PACES, Ramp
 from tamis.recipes.config import TrainConfig
@@ -22,6 +22,7 @@ from tamis.recipes.together import CURRICULA
 from tamis.rules import Chain, Exclude, quantile_bins
 from tamis.tasks.classification import Classification
 from tamis.tasks.counting import Counting
+from tamis.tasks.detection import Detection
 
 SCHEDULES: dict[str, Schedule] = {
     "triangle": Triangle(),
@@ -135,10 +136,12 @@ def stretched(settings: Settings, method: Method, samples: int) -> Settings:
     return replace(settings, epochs=round(settings.epochs**2 * samples / shown))
 
 
-def task_of(config: TrainConfig) -> Task:
-    """What is learned: its losses, scores and figures."""
+def task_of(config: TrainConfig, classes: int) -> Task:
+    """What is learned, of so many classes: its losses, scores and figures."""
     if config.task == "counting":
         return Counting(score=config.score_per, scale=config.density_scale, tile=config.tile)
+    if config.task == "detection":
+        return Detection(classes)
     return Classification()
 
 
@@ -155,6 +158,9 @@ def model_for(config: TrainConfig, classes: int, channels: int, size: int) -> nn
     try:
         if config.task == "counting":
             return build_counter(config.model, weights=config.weights, front_end=config.front_end, seed=seed)
+        if config.task == "detection":
+            weights, new_head = config.weights, config.new_head
+            return build_detector(config.model, classes, weights=weights, new_head=new_head, seed=seed)
         return build_model(
             config.model if config.model != "auto" else "small" if size <= 64 else "resnet18",
             classes=classes,

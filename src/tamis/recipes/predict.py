@@ -1,4 +1,4 @@
-"""`tamis predict`: what a trained run says of images: counts with pictures of where, or classes."""
+"""`tamis predict`: what a trained run says of images: counts or boxes, with pictures of where, or classes."""
 
 import csv
 import io
@@ -22,6 +22,7 @@ from tamis.history import read_samples
 from tamis.recipes.cells import plain_cell
 from tamis.recipes.command_config import PredictConfig
 from tamis.recipes.config import TrainConfig
+from tamis.recipes.predict_boxes import BOX_COLUMNS, box_rows, picture, predict_boxes, summary
 from tamis.recipes.scorer import model_of_run
 from tamis.recipes.watching import plain_console
 from tamis.report.overlay import overlay
@@ -30,6 +31,12 @@ from tamis.tasks.counting import Counting
 
 TABLE = "predictions.csv"
 Row = dict[str, Any]
+COLUMNS = {
+    "classification": ("image", "predicted", "probability"),
+    "counting": ("image", "count"),
+    "detection": BOX_COLUMNS,
+}
+Told = tuple[str, list[Row]]  # what is printed of an image, and its rows of the table
 
 
 def predict_command(config: PredictConfig) -> None:
@@ -37,23 +44,25 @@ def predict_command(config: PredictConfig) -> None:
     console = plain_console()
     names = list(_names(config.images))
     quarantine = Quarantine(len(names), "images")
-    rows = []
-    for row in predict(config, names, quarantine):
-        rows.append(row)
-        console.print("  ".join(_text(value) for value in row.values()))
+    told, rows = [], list[Row]()
+    for line, found in predict(config, names, quarantine):
+        console.print(line)
+        told.append(line)
+        rows += found
     for name, reason in quarantine.reasons.items():
         console.print(f"left out: {name!r}: {reason}")
-    if not rows:
+    if not told:
         raise UnreadableImage(f"images must be readable, got none of {len(names)} that is; repair the files")
+    task = TrainConfig.read(config.run).task
     config.out.mkdir(parents=True, exist_ok=True)
-    _write(config.out / TABLE, rows)
-    if "count" in rows[0] and config.overlay:
+    _write(config.out / TABLE, COLUMNS[task], rows)
+    if task != "classification" and config.overlay:
         console.print(f"pictures: {config.out}")
     console.print(f"predictions: {config.out / TABLE}")
 
 
-def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine) -> Iterator[Row]:
-    """Run a model over images, one by one; for counting, a picture of each density map is written.
+def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine) -> Iterator[Told]:
+    """Run a model over images, one by one; of density maps and boxes, a picture is written for each.
 
     Args:
         config: which run, and where pictures go.
@@ -61,7 +70,7 @@ def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine)
         quarantine: takes those that cannot be read.
 
     Yields:
-        image and count; or image, predicted and probability.
+        A line for people, and the rows of the table: one for each image, or for each box.
 
     Raises:
         ValueError: no image, or the run does not fit.
@@ -73,9 +82,28 @@ def predict(config: PredictConfig, names: Sequence[str], quarantine: Quarantine)
     about = read_samples(config.run / "ledger")[1]
     model = model_of_run(config.run, config.which)[0].to(device_of(config.device)).eval()
     if trained.task == "counting":
-        yield from _counts(config, trained, model, names, quarantine)
+        rows = _counts(config, trained, model, names, quarantine)
+    elif trained.task == "detection":
+        yield from _boxes(config, trained, about, model, names, quarantine)
+        return
     else:
-        yield from _classes(config, trained, about, model, names, quarantine)
+        rows = _classes(config, trained, about, model, names, quarantine)
+    yield from (("  ".join(_text(value) for value in row.values()), [row]) for row in rows)
+
+
+def _boxes(
+    config: PredictConfig,
+    trained: TrainConfig,
+    about: dict[str, Any],
+    model: nn.Module,
+    names: Sequence[str],
+    quarantine: Quarantine,
+) -> Iterator[Told]:
+    classes = about["classes"]
+    for name, image, found in predict_boxes(config, trained, about, model, names, quarantine):
+        if config.overlay:
+            _save(config, name, picture(image, found, classes))
+        yield f"{name}  {summary(found, classes)}", box_rows(name, found, classes)
 
 
 def _counts(
@@ -91,9 +119,7 @@ def _counts(
             continue
         (found,) = task.per_image(model, [_without_points(image, name, model).to(device)])
         if config.overlay:
-            config.out.mkdir(parents=True, exist_ok=True)
-            picture = overlay(image, found.predicted.numpy(), text=f"{found.predicted_count:.1f}")
-            picture.save(config.out / f"{_flat(name)}.png")
+            _save(config, name, overlay(image, found.predicted.numpy(), text=f"{found.predicted_count:.1f}"))
         yield {"image": name, "count": found.predicted_count}
 
 
@@ -152,6 +178,11 @@ def _names(given: Sequence[Path]) -> Iterator[str]:
             raise FileNotFoundError(f"images must be files or folders, got {str(path)!r}, which is not there")
 
 
+def _save(config: PredictConfig, name: str, image: Image.Image) -> None:
+    config.out.mkdir(parents=True, exist_ok=True)
+    image.save(config.out / f"{_flat(name)}.png")
+
+
 def _flat(name: str) -> str:
     """A file name that tells two images of one name in different folders apart."""
     return "_".join(part for part in Path(name).parts if part not in (os.sep, "..", "."))
@@ -161,10 +192,10 @@ def _text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def _write(path: Path, rows: Sequence[Row]) -> None:
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
+    writer.writerow(columns)
     for row in rows:
         writer.writerow([plain_cell(each) if isinstance(each, str) else f"{each:.6g}" for each in row.values()])
     replace_file(path, text.getvalue())

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from tamis.data import CountedImages, Images, MemoryImages
+from tamis.data import BoxedImages, CountedImages, Images, MemoryImages
 from tamis.data.fingerprint import SCHEMA, How, Told, fingerprint
 from tamis.files import replace_file
 from tamis.fit.growth import Changes
@@ -146,8 +146,8 @@ def reconcile(
 
 
 def _form(source: Images) -> str:
-    if isinstance(source, CountedImages):
-        return "points"
+    if isinstance(source, CountedImages | BoxedImages):
+        return "points" if isinstance(source, CountedImages) else "boxes"
     return "x".join(map(str, source.images.shape[1:])) if isinstance(source, MemoryImages) else "files"
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from tamis.batch import Batch
-from tamis.data import CountedImages, Images, MemoryImages, UnreadableImage
+from tamis.data import BoxedImages, CountedImages, Images, MemoryImages, UnreadableImage
 from tamis.files import replace_file
 from tamis.fit import whole_plan
 from tamis.fit.settings import device_of
@@ -27,8 +28,9 @@ from tamis.recipes.data import load, open_like, open_splits_of
 from tamis.recipes.parts import model_of
 from tamis.recipes.scorer import fitted_source, model_of_run
 from tamis.recipes.watching import plain_console
-from tamis.scores import average, cross_entropy, el2n, entropy, forgetting, grand, margin
+from tamis.scores import ConfidenceLoss, average, cross_entropy, el2n, entropy, forgetting, grand, margin
 from tamis.tasks.counting import Counting
+from tamis.tasks.detection import Detection
 
 OF_LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "loss": cross_entropy,
@@ -98,6 +100,8 @@ def _told(source: Images, scored: dict[str, Tensor]) -> dict[str, list[Any]]:
     labels, names = source.labels[scored["index"]].tolist(), source.class_names
     if isinstance(source, CountedImages):
         return {"count": [float(count) for count in labels], "predicted": scored["predicted"].tolist()}
+    if isinstance(source, BoxedImages):
+        return {"boxes": labels, "predicted": scored["predicted"].tolist()}
     return {
         "label": [names[label] for label in labels],
         "predicted": [names[label] for label in scored["predicted"].tolist()],
@@ -105,8 +109,9 @@ def _told(source: Images, scored: dict[str, Tensor]) -> dict[str, list[Any]]:
 
 
 def _hold_to_known(config: ScoreConfig, task: str) -> None:
-    of_counts = DEFAULT_SCORES["counting"]
-    known = of_counts if task == "counting" else [*OF_LOGITS, "grand", *(OF_HISTORY if config.runs else ())]
+    known = DEFAULT_SCORES[task]
+    if task == "classification":
+        known = [*OF_LOGITS, "grand", *(OF_HISTORY if config.runs else ())]
     unknown = [name for name in config.scores if name not in known]
     if unknown:
         raise ValueError(f"scores must be among {', '.join(known)} here, got {unknown[0]!r}; leave it out")
@@ -151,7 +156,7 @@ def _of_weights(config: ScoreConfig, console: Console) -> tuple[Images, dict[str
     """What is scored, and its scores by a model that no run has trained."""
     if config.data is None or config.model is None:
         raise ValueError("model must come with data, got none; give --data")
-    names = ("task", "model", "weights", "annotations", "density_sigma", "density_scale")
+    names = ("task", "model", "weights", "annotations", "size", "density_sigma", "density_scale")
     told = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     trained = TrainConfig(config.data, **told)
     source, _ = open_splits_of(trained)
@@ -164,12 +169,15 @@ def _of_weights(config: ScoreConfig, console: Console) -> tuple[Images, dict[str
 def _of_any(
     model: nn.Module, trained: TrainConfig, source: Images, config: ScoreConfig, title: str, console: Console
 ) -> dict[str, Tensor]:
-    """Scores by a model of either task: columns (m,) of what can be read."""
-    if not isinstance(source, CountedImages):
+    """Scores by a model of any task: columns (m,) of what can be read."""
+    if isinstance(source, CountedImages):
+        told = partial(_of_counts, Counting(scale=trained.density_scale, tile=trained.tile))
+    elif isinstance(source, BoxedImages):
+        told = partial(_of_boxes, Detection(len(source.class_names)))
+    else:
         return _of_model(model, source, config, title, console)
     device, parts = device_of(config.device), {}
     model.to(device).eval()
-    task = Counting(scale=trained.density_scale, tile=trained.tile)
     plan = whole_plan(source, trained.batch_size)
     for batch in track(
         source.batches(plan, epoch=0, seed=0, train=False),
@@ -178,17 +186,32 @@ def _of_any(
         if not len(batch):
             continue
         with torch.inference_mode():
-            columns = task.losses(model, batch.to(device))[1]
-        loss, count, predicted = (columns[name].cpu() for name in ("loss", "count", "predicted_count"))
-        found = {"index": batch.index, "predicted": predicted, "loss": loss, "pixel": loss / batch.targets[0].numel()}
-        found |= {"head": loss / count.clamp(min=1), "error": (predicted - count).abs()}
-        for name, values in found.items():
+            found = told(model, batch.to(device))
+        for name, values in ({"index": batch.index} | found).items():
             parts.setdefault(name, []).append(values)
     if not parts:
         raise UnreadableImage(f"images must be readable, got none of {len(source)} that is; repair the files")
     columns = {name: torch.cat(each) for name, each in parts.items()}
     order = columns["index"].argsort()
     return {name: values[order] for name, values in columns.items()}
+
+
+def _of_counts(task: Counting, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    columns = task.losses(model, batch)[1]
+    loss, count, predicted = (columns[name].cpu() for name in ("loss", "count", "predicted_count"))
+    found = {"predicted": predicted, "loss": loss, "pixel": loss / batch.targets[0].numel()}
+    return found | {"head": loss / count.clamp(min=1), "error": (predicted - count).abs()}
+
+
+def _of_boxes(task: Detection, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    rows = list(task.per_image(model, [batch]))
+    predicted = torch.tensor([len(row.predicted.above(0.5)) for row in rows])
+    loss = torch.tensor([row.loss for row in rows])
+    return {
+        "predicted": predicted,
+        "loss": loss,
+        "confidence": ConfidenceLoss()([row.predicted for row in rows]).float(),
+    }
 
 
 def _of_model(model: nn.Module, source: Images, config: ScoreConfig, title: str, console: Console) -> dict[str, Tensor]:

@@ -84,13 +84,13 @@ def _found(config: TrainConfig, data: Data, console: Console, train: Train) -> t
         model, trained = model_of_run(config.scorer, "last")
         _hold_to_task(config, trained, data.train)
         source = as_trained(config.scorer, data.train, model)
-        task, seen = task_of(replace(trained, score_per=config.score_per)), 0
+        task, seen = task_of(replace(trained, score_per=config.score_per), len(data.train.class_names)), 0
     else:
         epochs = config.scorer_epochs or max(1, math.ceil(config.epochs / _SHARE))
         proxy = without_curriculum(config, epochs=epochs, evaluate_every=epochs, out=config.folder / "scorer")
         console.print(f"no --scorer is given: one is trained first, for {epochs} of {config.epochs} epochs")
         fitted = train(data, proxy, console, name="scorer", lines=False)
-        model, task = fitted.model, task_of(config)
+        model, task = fitted.model, task_of(config, len(data.train.class_names))
         source, seen = fitted_source(data.train, model), fitted.result["costs"]["samples_seen"]
     scores = scored(model, task, source, settings, console, "scoring")
     return Processes().same(scores), {"samples_seen": seen, "samples_scored": len(data.there)}
@@ -132,7 +132,7 @@ def model_of_run(run: Path, which: Literal["last", "best"]) -> tuple[nn.Module, 
     """
     trained = TrainConfig.read(run)
     about = read_samples(run / "ledger")[1]
-    large = about["form"] in ("files", "points")
+    large = about["form"] in ("files", "points", "boxes")
     channels, _, size = (3, 0, trained.image_size) if large else map(int, about["form"].split("x"))
     # What it started from may be gone: everything is in the checkpoint.
     start = replace(trained, weights=None, new_head=False, front_end=None)

@@ -9,18 +9,19 @@ from tamis.recipes.cells import plain_cell
 from tamis.report import Suspect, suspects
 
 
-def write_suspects(run: Path, count: int, class_names: list[str]) -> Path:
+def write_suspects(run: Path, count: int, class_names: list[str], *, boxed: bool = False) -> Path:
     """Write the most suspicious samples of a run to suspects.csv in its folder.
 
     Columns: rank (from 1), key, label, predicted, score (sigma, or the mean loss without data parameters). Without
     classes, in counting: rank, key, count and predicted (of the view that was shown last, the whole image or a patch),
-    score (the mean of its scores).
+    score (the mean of its scores). In detection, `boxed`: rank, key, boxes (how many), score.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["rank", "key", "label" if class_names else "count", "predicted", "score"])
+    named = ["label", "predicted"] if class_names else ["boxes"] if boxed else ["count", "predicted"]
+    writer.writerow(["rank", "key", *named, "score"])
     for rank, suspect in enumerate(suspects(run, count), 1):
-        cells = _names(suspect, class_names) if class_names else _counts(suspect)
+        cells = _names(suspect, class_names) if class_names else [str(suspect.label)] if boxed else _counts(suspect)
         writer.writerow([rank, plain_cell(suspect.key), *cells, f"{suspect.score:.6g}"])
     path = run / "suspects.csv"
     replace_file(path, table.getvalue())

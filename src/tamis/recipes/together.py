@@ -30,16 +30,24 @@ BY_TASK: Mapping[str, Mapping[str, Any]] = {
         "schedule": "flat",
         "weight_decay": 0.0,
     },
+    "detection": {
+        "model": "centernet-tiny",
+        "epochs": 20,
+        "batch_size": 8,
+        "optimizer": "AdamW",
+        "lr": 5e-4,
+        "schedule": "triangle",
+        "weight_decay": 1e-4,
+    },
 }
 
 _OF_COUNTING = (
-    "annotations", "at", "density", "density_sigma", "density_scale", "density_cache", "patch", "brightness",
-    "contrast", "front_end", "score_per", "tile",
+    "at", "density", "density_sigma", "density_scale", "density_cache", "patch", "front_end", "score_per", "tile",
 )  # fmt: skip
 _OF_CLASSIFICATION = (
-    "new_head", "data_parameters", "preset", "instance_rate", "instance_decay", "class_lr", "crop", "image_size",
-    "noise", "oracle",
+    "data_parameters", "preset", "instance_rate", "instance_decay", "class_lr", "crop", "image_size", "noise", "oracle",
 )  # fmt: skip
+_OF_DETECTION = ("size", "zoom")
 _OF_CURRICULA = (
     "pace", "pace_start", "pace_full", "prune", "prune_to", "reading", "pace_unit", "balance", "scorer",
     "scorer_column", "scorer_epochs", "refresh",
@@ -57,10 +65,13 @@ def check_together(config: "TrainConfig", defaults: Mapping[str, Any]) -> None:
         ValueError: the first pair that does not fit, and what to do.
     """
     given = {name for name, default in defaults.items() if getattr(config, name) != default}
-    method, rows = config.method, config.data_parameters
+    method, rows, task = config.method, config.data_parameters, config.task
     for names, fits, needed, got in (
-        (_OF_COUNTING, config.task == "counting", "the task counting", config.task),
-        (_OF_CLASSIFICATION, config.task == "classification", "the task classification", config.task),
+        (_OF_COUNTING, task == "counting", "the task counting", task),
+        (_OF_CLASSIFICATION, task == "classification", "the task classification", task),
+        (_OF_DETECTION, task == "detection", "the task detection", task),
+        (("annotations", "brightness", "contrast"), task != "classification", "the task counting or detection", task),
+        (("new_head",), task != "counting", "the task classification or detection", task),
         (_OF_CURRICULA, method in CURRICULA, "a curriculum such as clip", method),
     ):
         for name in names:

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import nn
 
 import tamis
-from tamis.data import CountedImages, MemoryImages
+from tamis.data import BoxedImages, CountedImages, MemoryImages
 from tamis.data.annotations import RULES
 from tamis.files import replace_file
 from tamis.fit import Fitted, Progress, Settings, fit
@@ -24,6 +24,7 @@ from tamis.recipes.config import FREE, TrainConfig
 from tamis.recipes.data import Data, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
 from tamis.recipes.judged import calibrate, write_predictions
+from tamis.recipes.judged_boxes import write_boxes
 from tamis.recipes.others import rank, together, wait_for_all
 from tamis.recipes.parts import method_of, model_of, settings_of, stretched, task_of, temperature_of_config, visits
 from tamis.recipes.reconcile import remember
@@ -32,6 +33,7 @@ from tamis.recipes.stopping import stopping
 from tamis.recipes.watching import SLOW_SIGMA, TensorBoard, epoch_line, progress_bar, slow_sigma
 from tamis.run import Run, is_begun
 from tamis.tasks.counting import Counting
+from tamis.tasks.detection import Detection
 
 __all__ = ["Data", "load", "make_noise", "train", "train_on"]
 
@@ -75,7 +77,7 @@ def train_on(
     if config.stretch:
         settings = stretched(settings, method, len(data.train))
     data = on_device(data, settings.resolved_device())
-    model, task = model_of(config, data.train), task_of(config)
+    model, task = model_of(config, data.train), task_of(config, len(data.train.class_names))
     data = replace(data, train=fitted_source(data.train, model), validation=fitted_source(data.validation, model))
     if config.pace_unit == "batch" and groups_of(data.train, train=True) is not None:
         raise ValueError("pace_unit must be epoch for images of several sizes, got 'batch'; take epoch, or a --patch")
@@ -126,15 +128,16 @@ def train_on(
 
 
 def _list_problems(data: Data, run: Run, console: Console) -> None:
-    """Count and list what is wrong with the points: most of it is not in the data that is trained on."""
-    if not isinstance(data.train, CountedImages) or not data.train.problems or rank():
+    """Count and list what is wrong with points or boxes: most of it is not in the data that is trained on."""
+    if not isinstance(data.train, CountedImages | BoxedImages) or not data.train.problems or rank():
         return
     problems = data.train.problems
     path = run.folder / "problems.jsonl"
     replace_file(path, "".join(json.dumps(problem._asdict()) + "\n" for problem in problems))
     counts = Counter(RULES[problem.rule][0] for problem in problems)
     told = ", ".join(f"{count:,} x {what}" for what, count in counts.items())
-    console.print(f"problems with the points: {told}; see {path}, or `tamis check`")
+    what = "points" if isinstance(data.train, CountedImages) else "boxes"
+    console.print(f"problems with the {what}: {told}; see {path}, or `tamis check`")
 
 
 def _finish(
@@ -145,10 +148,13 @@ def _finish(
     fitted.result["costs"]["full_samples"] = config.epochs * len(data.train)
     if cost is not None:
         fitted.result["costs"]["scorer"] = cost
-    task = task_of(config)
+    task = task_of(config, len(data.train.class_names))
     if isinstance(task, Counting) and isinstance(data.validation, CountedImages):
         folder = run.folder / "predictions"
         fitted.result["counting"] = write_predictions(folder, fitted.model, task, data.validation, settings)
+    elif isinstance(task, Detection) and isinstance(data.validation, BoxedImages):
+        folder = run.folder / "predictions"
+        fitted.result["detection"] = write_boxes(folder, fitted.model, task, data.validation, settings)
     elif config.calibrate:
         fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
     run.finish(fitted.result)
@@ -227,6 +233,8 @@ def _intent(
     classes, parameters = len(data.train.class_names), sum(each.numel() for each in model.parameters())
     labels = data.train.labels
     what = f"of {classes} classes" if classes else f"with {int(labels.min())} to {int(labels.max())} points"
+    if config.task == "detection":
+        what = f"with {int(labels.sum()):,} boxes of {classes} classes"
     lines = [
         f"{len(data.train):,} training images {what}, {len(data.validation):,} to judge by",
         f"model {config.model} ({type(model).__name__}, {parameters:,} parameters), method {config.method}, "

@@ -57,6 +57,8 @@ def judged(figures: dict[str, float]) -> str:
     """The figures of an evaluation that decide, in a few words."""
     if "mae" in figures:
         return f"MAE {figures['mae']:.2f} of {figures['count']:.1f}, RMSE {figures['rmse']:.2f}"
+    if "map50" in figures:
+        return f"mAP50 {100 * figures['map50']:.2f} %"
     return f"{100 * figures['accuracy']:.2f} %"
 
 

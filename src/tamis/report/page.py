@@ -77,9 +77,9 @@ def _names(folders: Sequence[Path], names: Sequence[str] | None) -> list[str]:
 
 
 def _focus(records: Sequence[Record]) -> Record:
-    tasks = {"counting" if record.counting else "classification" for record in records}
+    tasks = sorted({record.task for record in records})
     if len(tasks) > 1:
-        raise ValueError("runs must have one task, got counting and classification; write a report for each")
+        raise ValueError(f"runs must have one task, got {' and '.join(tasks)}; write a report for each")
     if records[0].counting:
         return records[min(1, len(records) - 1)]
     return next((record for record in records if record.history.has_sigma), records[0])

@@ -21,7 +21,7 @@ class Samples:
 
     Attributes:
         keys: n strings.
-        label: int64 (n,), the label trained on; the number of points in counting.
+        label: int64 (n,), the label trained on; the number of points in counting, of boxes in detection.
         clean: int64 (n,), the clean label, or None where none is known.
         gone: bool (n,), removed from the data while the run was trained.
     """

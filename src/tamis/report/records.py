@@ -82,9 +82,14 @@ class Record:
         return self.about.get("config") or {}
 
     @property
+    def task(self) -> str:
+        """What the run trained: classification (also where it does not say), counting or detection."""
+        return self.config.get("task") or "classification"
+
+    @property
     def counting(self) -> bool:
-        """Whether the run trained a counter; where it does not say, it trained a classifier."""
-        return self.config.get("task") == "counting"
+        """Whether the run trained a counter."""
+        return self.task == "counting"
 
     @property
     def epochs(self) -> int | None:
@@ -93,8 +98,8 @@ class Record:
 
     @property
     def class_names(self) -> list[str]:
-        """Names by class number, as many as the labels need; none in counting."""
-        if self.counting:
+        """Names by class number, as many as the labels need; none where labels are counts."""
+        if self.task != "classification":
             return []
         data = self.about.get("data") or {}
         names = [str(name) for name in data.get("class_names") or []]
@@ -120,11 +125,14 @@ class Record:
     def judged(self, name: Literal["last", "best"]) -> dict[str, Any]:
         """The validation figures of an epoch, and its number as "epoch".
 
-        The best has the highest accuracy, the lowest mae in counting, the first of equals.
+        The best has the highest accuracy, the lowest mae in counting, the highest map50 in detection, the first of
+        equals.
         """
         row = (self.result or {}).get(name)
         if not row or row.get("epoch") is None:
-            metric = -self.column("validation", "mae") if self.counting else self.column("validation", "accuracy")
+            name_of = {"counting": "mae", "detection": "map50"}
+            metric = self.column("validation", name_of.get(self.task, "accuracy"))
+            metric = -metric if self.counting else metric
             at = int(np.nanargmax(metric)) if name == "best" and np.isfinite(metric).any() else -1
             row = {"epoch": self.metrics[at]["epoch"], **(self.metrics[at].get("validation") or {})}
         return row | {"epoch": int(row["epoch"])}

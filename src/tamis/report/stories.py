@@ -31,6 +31,7 @@ class EpochStory:
         paced: how many of these the pace showed, where it was the pace that hid the sample.
         score: what the ledger was told, where the task tells it apart from the loss.
         count, predicted_count: in counting, of the view (the whole image, or a patch) that was shown.
+        boxes: in detection, how many there were on the view that was shown.
     """
 
     epoch: int
@@ -47,6 +48,7 @@ class EpochStory:
     score: float | None = None
     count: float | None = None
     predicted_count: float | None = None
+    boxes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,6 @@ def _hidden(path: Path, row: dict[str, Any]) -> EpochStory:
 def _shown(epoch: int, row: dict[str, Any]) -> EpochStory:
     log_sigma = row.get("log_sigma")
     sigma = None if log_sigma is None or math.isnan(log_sigma) else math.exp(log_sigma)
-    names = ("loss", "margin", "correct", "predicted", "weight", "score", "count", "predicted_count")
+    names = ("loss", "margin", "correct", "predicted", "weight", "score", "count", "predicted_count", "boxes")
     figures = {name: row.get(name) for name in names}
     return EpochStory(epoch, sigma=sigma, **figures)

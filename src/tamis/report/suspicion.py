@@ -11,13 +11,13 @@ from tamis.report.reading import History, Samples, read_history, read_samples
 
 @dataclass(frozen=True)
 class Suspect:
-    """A sample whose label, or whose points, look wrong.
+    """A sample whose label, points or boxes look wrong.
 
     Attributes:
         index: position in the training data.
         key: stable name.
-        label: class trained on; the number of points in counting.
-        predicted: class predicted when the sample was last shown; None if it never was, and in counting.
+        label: class trained on; the number of points in counting, of boxes in detection.
+        predicted: class predicted when the sample was last shown; None if it never was, and where labels are counts.
         score: sigma of the instance if the run has one, else the mean score or loss over the epochs; higher is worse.
         clean_label: the true class where it is known.
         count, predicted_count: in counting, of the view (the whole image, or a patch) that was shown last.
@@ -67,11 +67,11 @@ def _known(value: float) -> float | None:
 
 
 def suspects(run: Path, count: int) -> list[Suspect]:
-    """The labels, or the points, of a run that look most wrong, read from the ledger alone.
+    """The labels, points or boxes of a run that look most wrong, read from the ledger alone.
 
     Ranked by the instance's sigma (Saxena et al. 2019, Section 3.2) if the run learned one, else by the mean loss
-    over the epochs in which the sample was shown (in counting by the mean score, which makes images of different size
-    comparable if it is per pixel); ties go by that loss, then by index.
+    over the epochs in which the sample was shown (in counting and detection by the mean score, which makes images of
+    different size comparable if it is per pixel); ties go by that loss, then by index.
 
     Args:
         run: the run folder; it may still be training.

@@ -1,6 +1,6 @@
 "use strict";
 // Names come from files and folders of other people: they are set as textContent and never as markup.
-const { classes, columns } = JSON.parse(document.getElementById("content").textContent);
+const { classes, columns, words = {}, titles = {}, noun = "sample" } = JSON.parse(document.getElementById("content").textContent);
 const PAGE = 50;
 const element = (id) => document.getElementById(id);
 const className = (number) => (number < 0 ? "" : classes[number]);
@@ -8,11 +8,14 @@ const className = (number) => (number < 0 ? "" : classes[number]);
 const shown = [
   ["key", "Sample"], ["index", "Index", "n"], ["points", "Points", "n"], ["count", "Count when last shown", "n"], ["predicted_count", "Predicted", "n"], ["label", "Given", "class"], ["predicted", "Predicted", "class"], ["clean", "Clean", "class"],
   ["sigma", "Sigma", "n"], ["score", "Mean score", "n"], ["loss", "Mean loss", "n"], ["right", "Epochs right", "n"], ["shown", "Epochs shown", "n"], ["hidden", "Epochs hidden", "n"],
-].filter(([name]) => columns[name]);
-const value = (name, kind, row) => (kind === "class" ? className(columns[name][row]) : columns[name][row]);
+  ["seconds", "Time", "n"], ["stage", "Stage", "word"], ["change", "Change", "n"], ["precision", "AP", "n"], ["boxes", "Boxes", "n"], ["reason", "Reason", "word"],
+].filter(([name]) => columns[name]).map(([name, title, kind]) => [name, titles[name] || title, kind]);
+const word = (name, number) => (number < 0 ? "" : words[name][number]);
+const value = (name, kind, row) => (kind === "class" ? className(columns[name][row]) : kind === "word" ? word(name, columns[name][row]) : columns[name][row]);
 const text = (name, kind, row) => { const found = value(name, kind, row); return found === null ? "" : String(found); };
 
-const filters = { "All samples": () => true };
+const filters = { ["All " + noun + "s"]: () => true };
+for (const [number, name] of (words.stage || []).entries()) filters["Stage: " + name] = (row) => columns.stage[row] === number;
 if (columns.predicted) filters["Predicted another class"] = (row) => columns.predicted[row] >= 0 && columns.predicted[row] !== columns.label[row];
 if (columns.count) filters["Counted too high"] = (row) => columns.count[row] !== null && columns.predicted_count[row] > columns.count[row];
 if (columns.count) filters["Counted too low"] = (row) => columns.count[row] !== null && columns.predicted_count[row] < columns.count[row];
@@ -20,7 +23,7 @@ if (columns.clean) filters["Known to be wrong"] = (row) => columns.clean[row] !=
 if (columns.clean) filters["Known to be right"] = (row) => columns.clean[row] === columns.label[row];
 if (columns.hidden) filters["Hidden at least once"] = (row) => columns.hidden[row] > 0;
 
-const state = { rows: columns.key.map((_, row) => row), sort: ["sigma", "score", "loss"].find((name) => columns[name]), down: true, page: 0 };
+const state = { rows: columns.key.map((_, row) => row), sort: ["sigma", "score", "loss", "key"].find((name) => columns[name]), down: true, page: 0 };
 
 function compare(name, kind) {
   const sign = state.down ? -1 : 1;
@@ -35,7 +38,8 @@ function choose() {
   const wanted = element("search").value.trim().toLowerCase();
   const passes = filters[element("filter").value];
   const named = classes.map((name) => name.toLowerCase().includes(wanted));
-  const matches = (row) => columns.key[row].toLowerCase().includes(wanted) || (columns.label && (named[columns.label[row]] || named[columns.predicted[row]]));
+  const wordy = Object.keys(words).map((name) => [columns[name], words[name].map((text) => text.toLowerCase().includes(wanted))]);
+  const matches = (row) => columns.key[row].toLowerCase().includes(wanted) || wordy.some(([column, hits]) => hits[column[row]]) || (columns.label && (named[columns.label[row]] || named[columns.predicted[row]]));
   const [name, , kind] = shown.find(([name]) => name === state.sort);
   state.rows = columns.key.map((_, row) => row).filter((row) => passes(row) && (!wanted || matches(row))).sort(compare(name, kind));
   state.page = 0;
@@ -44,11 +48,11 @@ function choose() {
 
 function cell(row, [name, , kind]) {
   const td = document.createElement("td");
-  td.className = name === "key" ? "key" : kind === "n" ? "n" : "";
+  td.className = name === "key" ? "key" : kind === "n" || kind === "word" ? kind : "";
   if (kind === "class" && name !== "label" && columns[name][row] >= 0 && columns[name][row] !== columns.label[row]) td.className = "differs";
   const inner = td.appendChild(document.createElement("bdi"));
   inner.textContent = text(name, kind, row);
-  if (name === "key") td.title = inner.textContent;
+  if (name === "key" || kind === "word") td.title = inner.textContent;
   return td;
 }
 
@@ -64,7 +68,7 @@ function draw() {
     if (th.dataset.name === state.sort) th.setAttribute("aria-sort", state.down ? "descending" : "ascending");
     else th.removeAttribute("aria-sort");
   }
-  element("found").textContent = state.rows.length.toLocaleString("en") + (state.rows.length === 1 ? " sample" : " samples");
+  element("found").textContent = state.rows.length.toLocaleString("en") + " " + noun + (state.rows.length === 1 ? "" : "s");
   element("page").textContent = "Page " + (state.page + 1) + " of " + pages;
   element("back").disabled = state.page === 0;
   element("forth").disabled = state.page === pages - 1;
@@ -95,7 +99,7 @@ function download() {
   const lines = [shown.map(([, title]) => csvCell(title)), ...state.rows.map((row) => shown.map(([name, , kind]) => csvCell(text(name, kind, row))))];
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.map((line) => line.join(",") + "\r\n").join("")], { type: "text/csv" }));
-  link.download = "samples.csv";
+  link.download = noun + "s.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

@@ -18,7 +18,8 @@ LIMIT = 768 << 20
 def read_coco(path: Path, root: Path) -> Annotations:
     """Read a COCO document; a box x, y, width, height becomes its two corners.
 
-    Of the keypoints of a category that has them, one is taken: the nose, else the first that is labelled.
+    What `iscrowd` marks is in the column "ignored". Of the keypoints of a category that has them, one is taken: the
+    nose, else the first that is labelled.
 
     Args:
         path: the document.
@@ -170,7 +171,7 @@ def _boxes(
             detail = f"bbox {each['bbox']!a:.100} is not four numbers" if "bbox" in each else "no bbox"
             found.fault("no_box", where, detail)
         elif image >= 0:  # those of images that cannot be used are told by the image
-            found.add(image, label, box, where, row)
+            found.add(image, label, box, where, row, ignored=float(each.get("iscrowd") in (1, True)))
             if skeletons:
                 found.keypoints.append(_keypoint(each.get("keypoints"), skeletons.get(each["category_id"], [])))
 

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
@@ -45,7 +45,7 @@ class Annotations:
         sizes: int64 (n, 2): width and height in pixels, upright; 0 = not known.
         class_names: names of the classes; empty for points, or where nothing gives them.
         image: int64 (m,): position in `images`.
-        label: int64 (m,): class from 0; 0 for points.
+        label: int64 (m,): class from 0; 0 for points; -1 for a region without a class (KITTI's DontCare).
         values: float64 (m, 4) x1, y1, x2, y2 or (m, 2) x, y, in pixels from the upper left corner.
         places: m texts: file:line, or an id.
         rows: m positions in the file, for who writes it again.
@@ -64,6 +64,25 @@ class Annotations:
     rows: Sequence[int]
     problems: list[Problem]
     keypoints: np.ndarray | None = None
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The same images with these rows, int64 (k,)."""
+        return replace(
+            self,
+            image=self.image[rows],
+            label=self.label[rows],
+            values=self.values[rows],
+            places=[self.places[row] for row in rows.tolist()],
+            rows=[self.rows[row] for row in rows.tolist()],
+            keypoints=None if self.keypoints is None else self.keypoints[rows],
+            extra={name: column[rows] for name, column in self.extra.items()},
+        )
+
+    @property
+    def ignored(self) -> np.ndarray:
+        """Bool (m,): rows that are no object to a detector, but a region that counts for nothing."""
+        return self.extra.get("ignored", np.zeros(len(self.image))) == 1
 
     @property
     def background(self) -> int:
@@ -71,28 +90,59 @@ class Annotations:
         return len(self.images) - len(np.unique(self.image))
 
 
-def merged(parts: Mapping[str, Annotations]) -> Annotations:
-    """The annotations of several folders as those of the folder above, by the names of the folders ("" = itself).
+def merged(parts: Sequence[tuple[str, Annotations]]) -> Annotations:
+    """The annotations of several folders as those of the folder above; classes of one name become one.
+
+    Args:
+        parts: the name of a folder ("" = the one above itself) and what it has.
 
     Raises:
         ValueError: some are of boxes, others of points.
     """
-    if set(parts) == {""}:
-        return parts[""]
-    if len({each.values.shape[1] for each in parts.values()}) != 1:
-        raise ValueError(f"annotations must be all of boxes or all of points, got both in {', '.join(parts)}")
-    starts = np.cumsum([0, *(len(each.images) for each in parts.values())])
+    if [folder for folder, _ in parts] == [""]:
+        return parts[0][1]
+    if len({each.values.shape[1] for _, each in parts}) != 1:
+        folders = ", ".join(folder for folder, _ in parts)
+        raise ValueError(f"annotations must be all of boxes or all of points, got both in {folders}")
+    starts = np.cumsum([0, *(len(each.images) for _, each in parts)])
+    class_names, labels = _one_list([each for _, each in parts])
+    within = [(f"{folder}/" if folder else "", each) for folder, each in parts]
     return Annotations(
-        [f"{folder}/{name}" for folder, each in parts.items() for name in each.images],
-        np.concatenate([each.sizes for each in parts.values()]),
-        next(iter(parts.values())).class_names,
-        np.concatenate([start + each.image for start, each in zip(starts, parts.values(), strict=False)]),
-        np.concatenate([each.label for each in parts.values()]),
-        np.concatenate([each.values for each in parts.values()]),
-        [f"{folder}/{place}" for folder, each in parts.items() for place in each.places],
-        [row for each in parts.values() for row in each.rows],
-        [bad._replace(where=f"{folder}/{bad.where}") for folder, each in parts.items() for bad in each.problems],
+        [f"{prefix}{name}" for prefix, each in within for name in each.images],
+        np.concatenate([each.sizes for _, each in parts]),
+        class_names,
+        np.concatenate([start + each.image for start, (_, each) in zip(starts, parts, strict=False)]),
+        labels,
+        np.concatenate([each.values for _, each in parts]),
+        [f"{prefix}{place}" for prefix, each in within for place in each.places],
+        [row for _, each in parts for row in each.rows],
+        [bad._replace(where=f"{prefix}{bad.where}") for prefix, each in within for bad in each.problems],
+        extra=_extra([each for _, each in parts]),
     )
+
+
+def _one_list(parts: Sequence[Annotations]) -> tuple[tuple[str, ...], np.ndarray]:
+    """All class names, each once, in the order in which they come, and the label of each row among them.
+
+    A class that has no name where others have is called by its number.
+    """
+    if not any(each.class_names for each in parts):
+        return (), np.concatenate([each.label for each in parts])
+    number, labels = dict[str, int](), list[np.ndarray]()
+    for each in parts:
+        names = each.class_names or [str(label) for label in range(int(each.label.max(initial=-1)) + 1)]
+        known = np.array([number.setdefault(name, len(number)) for name in names] + [-1])
+        labels.append(known[each.label])  # -1, of what is ignored, stays
+    return tuple(number), np.concatenate(labels)
+
+
+def _extra(parts: Sequence[Annotations]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for each in parts for name in each.extra)
+    none = [np.full(len(each.image), np.nan) for each in parts]
+    return {
+        name: np.concatenate([each.extra.get(name, nan) for each, nan in zip(parts, none, strict=True)])
+        for name in names
+    }
 
 
 @dataclass
@@ -107,18 +157,21 @@ class Collected:
     places: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     keypoints: list[tuple[float, float]] = field(default_factory=list)
+    extra: dict[str, list[float]] = field(default_factory=dict)
 
     def fault(self, rule: Rule, where: str, detail: str) -> None:
         """Note a fault."""
         self.problems.append(Problem(rule, where, detail))
 
-    def add(self, image: int, label: int, values: Sequence[float], place: str, row: int) -> None:
-        """Take a row; the arguments are those of `Annotations`."""
+    def add(self, image: int, label: int, values: Sequence[float], place: str, row: int, **extra: float) -> None:
+        """Take a row; the arguments are those of `Annotations`. All rows have the same further columns."""
         self.image.append(image)
         self.label.append(label)
         self.values.append(values)
         self.places.append(place)
         self.rows.append(row)
+        for name, value in extra.items():
+            self.extra.setdefault(name, []).append(value)
 
     def done(self, images: list[str], sizes: Sequence[tuple[int, int]], class_names: tuple[str, ...]) -> Annotations:
         """The rows in columns."""
@@ -133,6 +186,7 @@ class Collected:
             self.rows,
             self.problems,
             np.array(self.keypoints, np.float64).reshape(-1, 2) if self.keypoints else None,
+            {name: np.array(column, np.float64) for name, column in self.extra.items()},
         )
 
     def size(self, root: Path, name: str) -> tuple[int, int] | None:

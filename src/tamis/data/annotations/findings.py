@@ -79,8 +79,9 @@ class Inspected:
         if self.annotations is None:
             return f"annotations ({self.kind}): not readable"
         what = "points" if self.annotations.values.shape[1] == 2 else "boxes"
+        count = int((self.annotations.label >= 0).sum())
         return (
-            f"annotations ({self.kind}): {len(self.annotations.values):,} {what} in {len(self.annotations.images):,} "
+            f"annotations ({self.kind}): {count:,} {what} in {len(self.annotations.images):,} "
             f"images, {self.annotations.background:,} of them empty (background)"
         )
 
@@ -123,7 +124,7 @@ def inspect_layouts(layouts: Mapping[str, Layout]) -> Inspected:
         path = root = root.parent
     if not parts:
         return Inspected(kind, path, root, None, None, _found(problems), folders)
-    annotations = merged(parts)
+    annotations = merged([*parts.items()])
     judged = judge(annotations)
     problems += annotations.problems + judged.problems
     return Inspected(kind, path, root, annotations, judged, _found(problems), folders)
@@ -131,7 +132,7 @@ def inspect_layouts(layouts: Mapping[str, Layout]) -> Inspected:
 
 def _image_folder(path: Path, kind: Kind) -> Path:
     """Where images are if nobody says so: in the folder that holds the annotations, or the one above."""
-    if kind in ("coco", "points"):
+    if kind in ("coco", "points", "boxes"):
         return path.parent / "images" if (path.parent / "images").is_dir() else path.parent
     role = path.name.lower() in ("labels", "annotations", "ground_truth", "ground-truth")
     above = path.parent
@@ -230,14 +231,7 @@ def write_fixed(inspected: Inspected, out: Path) -> Path | None:
     if found is None or judged is None or inspected.folders or inspected.kind not in ("coco", "yolo", "points"):
         return None
     rows = np.flatnonzero(judged.keep)
-    kept = replace(
-        found,
-        image=found.image[rows],
-        label=found.label[rows],
-        values=judged.values[rows],
-        places=[found.places[row] for row in rows.tolist()],
-        rows=[found.rows[row] for row in rows.tolist()],
-    )
+    kept = replace(found.take(rows), values=judged.values[rows])
     target = out / inspected.path.name if inspected.kind != "yolo" else out / "labels"
     if target.exists():
         raise FileExistsError(f"fix must be a folder without {target.name}, got {str(out)!r}; choose another")

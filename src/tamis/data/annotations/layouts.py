@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tamis.data.annotations.box_table import is_box_table, read_box_table
 from tamis.data.annotations.carpk import is_carpk, read_carpk
 from tamis.data.annotations.coco import read_coco
 from tamis.data.annotations.columns import Annotations
 from tamis.data.annotations.dots import mask_files, read_dots
+from tamis.data.annotations.kitti import LABELS, read_kitti
 from tamis.data.annotations.labels import read_cvat, read_label_studio, read_labelme
 from tamis.data.annotations.matlab import MALL, read_mall, read_mats, read_qnrf
 from tamis.data.annotations.mot import read_mot
@@ -19,7 +21,7 @@ from tamis.data.annotations.yolo import label_files, read_yolo
 
 Kind = Literal[
     "coco", "yolo", "voc", "points", "shanghaitech", "mall", "carpk", "ucf-qnrf", "mot", "dots", "labelme", "cvat",
-    "label-studio",
+    "label-studio", "kitti", "boxes",
 ]  # fmt: skip
 READERS: dict[Kind, Callable[[Path, Path], Annotations]] = {
     "coco": read_coco,
@@ -35,6 +37,8 @@ READERS: dict[Kind, Callable[[Path, Path], Annotations]] = {
     "labelme": read_labelme,
     "cvat": read_cvat,
     "label-studio": read_label_studio,
+    "kitti": read_kitti,
+    "boxes": read_box_table,
 }
 POINTS, CVAT = "points.csv", "annotations.xml"
 _START = 4096  # bytes of a file that are looked at
@@ -60,9 +64,9 @@ def recognised(path: Path) -> Kind:
     kind = _of_folder(path) if path.is_dir() else _of_file(path)
     if kind is None:
         raise ValueError(
-            "annotations must be COCO .json, Label Studio .json, points .csv, CVAT .xml, mall_gt.mat, or a folder of "
-            "YOLO or CARPK .txt, VOC .xml, LabelMe .json, dot masks, ShanghaiTech or UCF-QNRF .mat, or MOT gt/gt.txt, "
-            f"got {str(path)!r}; give one of them"
+            "annotations must be COCO .json, Label Studio .json, points or boxes .csv, CVAT .xml, mall_gt.mat, or a "
+            "folder of YOLO, KITTI or CARPK .txt, VOC .xml, LabelMe .json, dot masks, ShanghaiTech or UCF-QNRF "
+            f".mat, or MOT gt/gt.txt, got {str(path)!r}; give one of them"
         )
     return kind
 
@@ -102,6 +106,8 @@ def _certain(folder: Path) -> Layout | None:
         return Layout("ucf-qnrf", folder, folder)
     if _any(folder.glob("gt/gt.txt")) or _any(folder.glob("*/gt/gt.txt")):
         return Layout("mot", folder, folder)
+    if (folder / LABELS).is_dir():
+        return Layout("kitti", folder, folder)
     if (folder / POINTS).is_file():
         return Layout("points", folder / POINTS, folder)
     return None
@@ -111,7 +117,9 @@ def _of_file(path: Path) -> Kind | None:
     suffix = path.suffix.lower()
     if suffix == ".json":
         return "label-studio" if re.match(rb"(\xef\xbb\xbf)?\s*\[\s*\{", _start(path)) else "coco"
-    kinds: dict[str, Kind] = {".csv": "points", ".xml": "cvat", ".mat": "mall"}
+    if suffix == ".csv":
+        return "boxes" if is_box_table(path) else "points"
+    kinds: dict[str, Kind] = {".xml": "cvat", ".mat": "mall"}
     return kinds.get(suffix)
 
 
@@ -119,6 +127,8 @@ def _of_folder(folder: Path) -> Kind | None:
     certain = _certain(folder)
     if certain is not None and certain.kind not in ("points", "mall"):  # those are files
         return certain.kind
+    if folder.name == LABELS:
+        return "kitti"
     matlab = next(files_of(folder, ".mat"), None)
     if matlab is not None:
         return "ucf-qnrf" if matlab.endswith("_ann.mat") else "shanghaitech"

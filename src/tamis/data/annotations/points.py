@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from tamis.data.annotations.columns import Annotations, Collected, Unfit
@@ -9,6 +10,8 @@ from tamis.data.annotations.reading import NamedImages, clean_name, images_by_na
 from tamis.data.folder import SPLIT_FOLDERS, Split
 
 LIMIT = 256 << 20
+Rows = list[tuple[int, list[str]]]
+_COLUMNS = ("image", "x", "y")
 
 
 def read_points(path: Path, root: Path) -> Annotations:
@@ -23,27 +26,46 @@ def read_points(path: Path, root: Path) -> Annotations:
     Raises:
         Unfit: it is no such table.
     """
-    rows = _table(path)
-    columns = [rows[0][1].index(name) for name in ("image", "x", "y")]
-    found = Collected(2)
+    return read_rows(path, root, table(path, _COLUMNS), _COLUMNS)
+
+
+def read_rows(path: Path, root: Path, rows: Rows, columns: Sequence[str], classes: str = "") -> Annotations:
+    """The numbers of a table's rows, with the images that it names.
+
+    Args:
+        path: the table.
+        root: the folder that its names start from.
+        rows: what `table` read of it.
+        columns: the names of the image's column and those of the numbers.
+        classes: the name of a column of class names; empty = there is none.
+    """
+    header = rows[0][1]
+    name_at, *at = (header.index(name) for name in columns)
+    found, names = Collected(len(at)), dict[str, int]()
     images = NamedImages(found, root)
     for place, (line, row) in enumerate(rows[1:], 1):
         if not row:
             continue
         where = f"{path.name}:{line}"
-        if len(row) != len(rows[0][1]):
-            found.fault("malformed", where, f"{len(row)} columns, not {len(rows[0][1])}")
+        if len(row) != len(header):
+            found.fault("malformed", where, f"{len(row)} columns, not {len(header)}")
             continue
-        name, x, y = (row[column].strip() for column in columns)
-        image = images.position(name, where)
-        if image is None or (x, y) == ("", ""):
+        image, cells = images.position(row[name_at].strip(), where), [row[column].strip() for column in at]
+        if image is None or not any(cells):
+            continue
+        word = row[header.index(classes)].strip() if classes else ""
+        if classes and not word:
+            found.fault("wrong_class", where, "no name")
             continue
         try:
-            found.add(image, 0, (float(x), float(y)), where, place)
+            numbers = [*map(float, cells)]
         except ValueError:
-            found.fault("malformed", where, f"no number: {f'{x},{y}'!a:.100}")
-    images.bare("not in the table; a row `image,,` says that there is nothing")
-    return found.done(list(images.sizes), list(images.sizes.values()), ())
+            found.fault("malformed", where, f"no number: {','.join(cells)!a:.100}")
+            continue
+        found.add(image, names.setdefault(word, len(names)), numbers, where, place)
+    nothing = "," * len(at)
+    images.bare(f"not in the table; a row `image{nothing}` says that there is nothing")
+    return found.done(list(images.sizes), list(images.sizes.values()), tuple(names) if classes else ())
 
 
 def read_split(path: Path, root: Path) -> dict[str, Split]:
@@ -56,7 +78,7 @@ def read_split(path: Path, root: Path) -> dict[str, Split]:
         ValueError: another word, or an image in both splits; with the line.
     """
     try:
-        rows = _table(path)
+        rows = table(path, ("image",))
     except Unfit:
         return {}
     header = rows[0][1]
@@ -80,7 +102,7 @@ def read_split(path: Path, root: Path) -> dict[str, Split]:
 
 def write_points(path: Path, kept: Annotations, root: Path, out: Path) -> None:
     """Write a table again, with the rows that are left; arguments as `write_coco`."""
-    rows, known, good = _table(path), images_by_name(root), set(kept.images)
+    rows, known, good = table(path, _COLUMNS), images_by_name(root), set(kept.images)
     header = rows[0][1]
     image, x, y = (header.index(name) for name in ("image", "x", "y"))
     left = set(kept.rows)
@@ -93,15 +115,20 @@ def write_points(path: Path, kept: Annotations, root: Path, out: Path) -> None:
                 writer.writerow(row)
 
 
-def _table(path: Path) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every row, the header first."""
+def table(path: Path, columns: Sequence[str]) -> Rows:
+    """Line number and cells of every row of a CSV, the header first.
+
+    Raises:
+        Unfit: it is no such table, or has not each of these columns once.
+    """
     reader = csv.reader(io.StringIO(read_text(path, LIMIT), newline=""))
     try:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise Unfit(f"no CSV: {error} in line {reader.line_num}") from error
     header = [cell.strip() for cell in rows[0][1]] if rows else []
-    if any(header.count(name) != 1 for name in ("image", "x", "y")):
-        raise Unfit(f"header must have image, x and y, got {','.join(header)!a:.100}")
+    if not rows or any(header.count(name) != 1 for name in columns):
+        wanted = " and ".join(filter(None, (", ".join(columns[:-1]), *columns[-1:]))) or "names"
+        raise Unfit(f"header must have {wanted}, got {','.join(header)!a:.100}")
     rows[0] = (1, header)
     return rows

@@ -15,6 +15,7 @@ from tamis.data.folder import image_names
 # Parts of a path that only say what is in a folder: images/a/1.jpg and labels/a/1.txt belong together.
 _ROLES = frozenset(
     {"images", "labels", "annotations", "jpegimages", "ground_truth", "ground-truth", "masks", "dots", "frames"}
+    | {"image_2", "label_2"}
 )
 
 

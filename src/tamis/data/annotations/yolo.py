@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -81,24 +82,37 @@ def read_names(folder: Path) -> tuple[str, ...]:
         for name in ("data.yaml", "classes.txt"):
             if (above / name).is_file():
                 try:
-                    text = read_text(above / name, _NAMES_LIMIT)
-                    return (
-                        _of_yaml(text)
-                        if name == "data.yaml"
-                        else tuple(filter(None, map(str.strip, text.splitlines())))
-                    )
+                    return _of_yaml(above / name) if name == "data.yaml" else _of_lines(above / name)
                 except Unfit as error:
                     raise Unfit(f"{name}: {error}") from error
     return ()
 
 
-def _of_yaml(text: str) -> tuple[str, ...]:
-    import yaml  # not needed to train
+def _of_lines(path: Path) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, read_text(path, _NAMES_LIMIT).splitlines())))
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """The entries of a data.yaml: names, train, val, path.
+
+    Raises:
+        Unfit: it cannot be read, or is no such file.
+    """
+    import yaml  # takes a while to load
 
     try:
-        names = (yaml.safe_load(text) or {}).get("names")
-    except (yaml.YAMLError, RecursionError, AttributeError, ValueError) as error:
+        entries = yaml.safe_load(read_text(path, _NAMES_LIMIT)) or {}
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, Unfit):
+            raise
         raise Unfit(f"no YAML with names: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(entries, dict):
+        raise Unfit("no YAML with names: it has no entries")
+    return entries
+
+
+def _of_yaml(path: Path) -> tuple[str, ...]:
+    names = read_yaml(path).get("names")
     if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:

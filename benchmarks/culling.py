@@ -1,0 +1,271 @@
+"""Dataset Culling on fixed cameras: what each strategy keeps, what the student learns of it, and what that costs.
+
+A camera's film is labelled whole by the teacher once ("precision" with every frame kept), so that each strategy's
+frames can be chosen, and the full set trained on, from one data set. Everything is judged by later frames that no
+training sees: with the teacher's boxes as truth, as in the paper, and with the true ones. Equal epochs, not equal
+steps. Rows that are in the results already are not run again.
+
+    python benchmarks/culling.py strategies --cameras 0 1 2 --frames 5000 --seeds 0 1 2
+    python benchmarks/culling.py strategies --pets /path/to/pets09_s2l1 --student fastestdet.onnx --teacher ...
+    python benchmarks/culling.py pipeline --cameras 0 1 2 --frames 5000
+    python benchmarks/culling.py pipeline --cameras 0 --frames 86400 --step 1
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from record import append, done
+from tamis.culling.select import at_random, evenly, hardest
+from tamis.data import BoxedImages, open_boxes
+from tamis.data.frames import open_frames
+from tamis.data.street import StreetCamera, write_street
+from tamis.detections import Detections, Detector
+from tamis.models import ModuleDetector, open_detector
+from tamis.recipes.config import TrainConfig
+from tamis.recipes.cull import cull
+from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.data import Data
+from tamis.recipes.start import start_of
+from tamis.recipes.train import train_on
+from tamis.scores import mean_average_precision
+
+CACHE = Path(tempfile.gettempdir()) / "tamis-benchmark-cameras"
+DAY = 86_400
+ALL = ("every", "random", "confidence", "precision", "confidence+precision", "gate, confidence+precision")
+SOME = ("every", "random", "confidence+precision")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A generated camera: a day of it to train on, every so many-th frame of the next one to judge by."""
+
+    seed: int
+    frames: int
+    judged: int
+    amp: str
+
+    @property
+    def step(self) -> int:
+        return max(1, DAY // self.frames)
+
+    @cached_property
+    def film(self) -> Path:
+        return self._written("train", range(0, self.step * self.frames, self.step))
+
+    @cached_property
+    def later(self) -> Path:
+        step = DAY // self.judged
+        return self._written("judge", range(DAY + step // 2, DAY + step * self.judged, step))
+
+    def _written(self, name: str, seconds: range) -> Path:
+        path = CACHE / f"street-{self.seed}-{name}-{len(seconds)}.mp4"
+        if not path.is_file():
+            CACHE.mkdir(exist_ok=True)
+            write_street(path, StreetCamera(self.seed), seconds, truth=path.with_suffix(".json"))
+        return path
+
+    def culling(self, out: str, **settings: Any) -> CullConfig:
+        shared = {"student": "street-student", "teacher": "street-teacher", "report": False, "threads": 1}
+        chosen: dict[str, Any] = shared | {"amp": self.amp, "formats": ["coco"]} | settings
+        return CullConfig(sources=[self.film], out=CACHE / f"{self.film.stem}-{out}", **chosen)
+
+    @cached_property
+    def whole(self) -> Path:
+        """Every frame with boxes of both detectors, as a culled folder."""
+        config = self.culling("whole", strategy="precision", keep=self.frames, gate=False)
+        cull(config)
+        return config.folder
+
+    @cached_property
+    def data(self) -> BoxedImages:
+        return BoxedImages.from_boxes(open_boxes(self.whole)[0]).held(4 << 30)
+
+    def place(self, key: str) -> int:
+        """The row in `data` of a frame."""
+        return self._rows[key]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        images = json.loads((self.whole / "coco.json").read_text())["images"]
+        names = {name: row for row, name in enumerate(self.data.keys)}
+        found = {
+            image["key"]: names.get(image["file_name"], names.get(f"images/{image['file_name']}")) for image in images
+        }
+        return {key: row for key, row in found.items() if row is not None}
+
+    @cached_property
+    def manifest(self) -> dict[str, np.ndarray]:
+        table = pq.read_table(self.whole / "manifest.parquet")
+        return {name: table[name].to_numpy() for name in ("key", "score", "precision")}
+
+    @cached_property
+    def jury(self) -> "Jury":
+        teacher = open_detector("street-teacher", amp=self.amp)
+        pictures = [torch.from_numpy(frame.rgb()).permute(2, 0, 1) for frame in open_frames([self.later]).scan()]
+        said = [each.above(0.5) for part in torch.stack(pictures).split(32) for each in teacher(part)]
+        camera, step = StreetCamera(self.seed), DAY // self.judged
+        true = [camera.frame(DAY + step // 2 + step * place)[1] for place in range(len(pictures))]
+        return Jury(torch.stack(pictures), said, true)
+
+
+@dataclass(frozen=True, eq=False)
+class Jury:
+    """Later frames, with the boxes of the teacher and the true ones."""
+
+    pictures: torch.Tensor
+    said: list[Detections]
+    true: list[Detections]
+
+    def __call__(self, detector: Detector) -> dict[str, float]:
+        found = [each for part in self.pictures.split(32) for each in detector(part)]
+        return {
+            name: round(mean_average_precision(found, boxes, 2)["map50"], 5)
+            for name, boxes in (("map50", self.said), ("map50_true", self.true))
+        }
+
+
+def chosen(camera: Camera, strategy: str, count: int, seed: int) -> np.ndarray:
+    """Rows of `camera.data` that a strategy keeps."""
+    table = camera.manifest
+    total, score, wrong = len(table["score"]), table["score"], 1 - table["precision"]
+    if strategy == "full":
+        places = np.arange(total)
+    elif strategy == "every":
+        places = evenly(total, count)
+    elif strategy == "random":
+        places = at_random(total, count, seed)
+    elif strategy == "confidence":
+        places = hardest(score, count)
+    elif strategy == "precision":
+        places = hardest(wrong, count)
+    elif strategy == "confidence+precision":
+        first = np.sort(hardest(score, 4 * count))
+        places = first[hardest(wrong[first], count)]
+    else:
+        config = camera.culling(f"gate-{count}", keep=count)
+        cull(config)
+        kept = pq.read_table(config.folder / "manifest.parquet", columns=["key", "stage"])
+        return np.array(
+            [
+                camera.place(key)
+                for key, stage in zip(*map(lambda c: c.to_pylist(), kept), strict=True)
+                if stage == "kept"
+            ]
+        )
+    return np.array([camera.place(key) for key in table["key"][np.sort(places)].tolist()])
+
+
+def trained(camera: Camera, rows: np.ndarray, epochs: int, seed: int) -> tuple[Detector, float, int]:
+    """The student trained on these rows, the seconds that took, and how many images it saw."""
+    start = start_of("street-student")
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(
+            data=camera.whole, task="detection", model=start.model, weights=start.weights, epochs=epochs,
+            out=Path(folder) / "run", seed=seed, threads=1, workers=0, amp=camera.amp, channels_last=True,  # type: ignore[arg-type]
+            history=False, report=False, evaluate_every=epochs, checkpoint_seconds=3600.0,
+        )  # fmt: skip
+        data = camera.data.select(torch.from_numpy(rows))
+        few = camera.data.select(torch.arange(1))
+        fitted = train_on(Data(data, few), config)
+    costs = fitted.result["costs"]
+    detector = ModuleDetector(fitted.model.eval(), camera.data.class_names, amp=camera.amp)
+    return detector, costs["seconds_training"], costs["samples_seen"]
+
+
+def strategies(camera: Camera, counts: list[int], seeds: list[int], epochs: int, arms: list[str]) -> None:
+    """Table 1's accuracies and Table 2."""
+    about = {"camera": camera.seed, "frames": camera.frames, "judged": camera.judged, "epochs": epochs}
+    if "untrained" in arms and not done("culling", **about, arm="untrained"):
+        append(
+            "culling",
+            about
+            | {"arm": "untrained", "n": 0, "seed": 0}
+            | camera.jury(open_detector("street-student", amp=camera.amp)),
+        )
+    for seed in seeds:
+        for count in counts:
+            for arm in arms:
+                if arm == "untrained" or (arm == "full" and count != max(counts)):
+                    continue
+                kept = camera.frames if arm == "full" else count
+                identity = about | {"arm": arm, "n": kept, "seed": seed}
+                if done("culling", **identity):
+                    continue
+                rows = chosen(camera, arm, count, seed)
+                detector, seconds, seen = trained(camera, rows, epochs, seed)
+                row = identity | {"kept": len(rows), "training_seconds": round(seconds, 2), "images_seen": seen}
+                append("culling", row | camera.jury(detector))
+                print(row | camera.jury(detector), flush=True)
+
+
+def pipeline(camera: Camera, count: int, epochs: int, gate: bool) -> None:
+    """What the whole costs, from the film to the trained student, and what the same models' bare times allow."""
+    identity = {"camera": camera.seed, "frames": camera.frames, "n": count, "epochs": epochs, "gate": gate}
+    if done("culling-costs", **identity):
+        return
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        config = replace(camera.culling("x", keep=count, gate=gate, train_epochs=epochs), out=Path(folder) / "cull")
+        result = cull(config)
+        seconds = time.perf_counter() - began
+        small = BoxedImages.from_boxes(open_boxes(config.folder)[0]).held()
+        row = identity | {
+            "counts": result["counts"], "costs": result["costs"], "full": result["full"], "factor": result["factor"],
+            "cull_seconds": round(seconds, 2), "kept": len(small), "bare": bare(camera),
+        }  # fmt: skip
+    append("culling-costs", row)
+    print(row, flush=True)
+
+
+def bare(camera: Camera) -> dict[str, float]:
+    """Seconds an image of the models and the decoder alone, from memory, in batches of 32 (training: 8)."""
+    pictures = camera.jury.pictures[:256]
+    found = {}
+    for who in ("student", "teacher"):
+        detector = open_detector(f"street-{who}", amp=camera.amp)
+        detector(pictures[:32])
+        began = time.perf_counter()
+        for part in pictures.split(32):
+            detector(part)
+        found[who] = (time.perf_counter() - began) / len(pictures)
+    began, frames = time.perf_counter(), 0
+    for _ in open_frames([camera.later]).scan():
+        frames += 1
+    found["decode"] = (time.perf_counter() - began) / frames
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("strategies", "pipeline"))
+    parser.add_argument("--cameras", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--frames", type=int, default=5000)
+    parser.add_argument("--judged", type=int, default=500)
+    parser.add_argument("--keep", type=int, nargs="+", default=[256])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--arms", nargs="+", default=["untrained", *ALL], choices=["untrained", *ALL, "full"])
+    parser.add_argument("--no-gate", action="store_true")
+    parser.add_argument("--amp", default="bf16")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in given.cameras:
+        camera = Camera(seed, given.frames, given.judged, given.amp)
+        if given.what == "pipeline":
+            pipeline(camera, given.keep[0], given.epochs, not given.no_gate)
+        else:
+            strategies(camera, given.keep, given.seeds, given.epochs, given.arms)
+
+
+if __name__ == "__main__":
+    main()

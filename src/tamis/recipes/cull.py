@@ -1,0 +1,119 @@
+"""Cull: gate -> student on what is new -> teacher on what is hard -> a small data set, and what it cost."""
+
+import json
+import shlex
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import tamis
+from tamis.culling.journal import Journal
+from tamis.culling.protocols import Frames
+from tamis.data.frames import open_frames
+from tamis.detections import Detector
+from tamis.fit.settings import device_of
+from tamis.recipes.cull_choice import kept_of, scores_of, survivors_of
+from tamis.recipes.cull_config import CULL_FREE, CullConfig
+from tamis.recipes.cull_detectors import Detectors, digest_of_weights, open_detectors
+from tamis.recipes.cull_result import settings_of_output, write_page, write_result
+from tamis.recipes.cull_stages import Stages
+from tamis.recipes.environment import environment
+from tamis.recipes.stopping import stopping
+
+
+def cull(
+    config: CullConfig,
+    console: Console | None = None,
+    *,
+    frames: Frames | None = None,
+    student: Detector | None = None,
+    teacher: Detector | None = None,
+) -> dict[str, Any]:
+    """`tamis cull`: everything from a configuration; the same one again goes on where it stopped.
+
+    Args:
+        config: all settings.
+        console: where progress is shown; None shows nothing.
+        frames: in the place of those that the configuration names.
+        student: likewise.
+        teacher: likewise.
+
+    Returns:
+        What result.json says.
+
+    Raises:
+        ValueError: sources, detectors or settings that do not fit.
+        FileExistsError: the folder holds something else, or was begun from other sources.
+        Stopped: a signal came; everything is journaled.
+    """
+    console = console or Console(quiet=True)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    frames = open_frames(config.sources, fps=config.fps, every=config.every) if frames is None else frames
+    detectors = open_detectors(config, student, teacher)
+    about = describe(config, frames, detectors)
+    with closing(Journal(config.folder, about, free=CULL_FREE)) as journal, stopping() as stop:
+        work = Stages(config, console, frames, detectors, journal, stop)
+        page = config.folder / "report.html"
+        if (result := _result_before(config)) is not None:
+            console.print(f"{config.folder} is already culled to its end")
+        else:
+            for note in journal.notes:
+                console.print(note)
+            page.unlink(missing_ok=True)
+            result = _run(work)
+        if config.report and not page.is_file():
+            write_page(work)
+        return result
+
+
+def _run(work: Stages) -> dict[str, Any]:
+    """All stages, each from wherever an earlier process has left off."""
+    work.scan()
+    scores = scores_of(work.records, work.config)
+    survivors = survivors_of(work.records, scores, work.config)
+    work.judge(survivors)
+    return write_result(work, scores, kept_of(survivors, work.judged, work.records, work.config))
+
+
+def _result_before(config: CullConfig) -> dict[str, Any] | None:
+    """The result of a cull that came to its end with the same settings."""
+    path = config.folder / "result.json"
+    try:
+        found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError:
+        return None
+    return found if found.get("written") == settings_of_output(config) else None
+
+
+def describe(config: CullConfig, frames: Frames, detectors: Detectors) -> dict[str, Any]:
+    """What run.json says of a cull."""
+    return {
+        "tamis": tamis.__version__,
+        "command": shlex.join(["tamis", *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": config.plain(),
+        "class_names": list(detectors.class_names),
+        "detectors": {"student": config.student, "teacher": config.teacher},
+        "sources": _told(frames)
+        | {
+            f"weights of the {who}": digest_of_weights(getattr(config, who))
+            for who in ("student", "teacher")
+            if getattr(detectors, who) is not None
+        },
+        "environment": environment(device_of(config.device)),
+    }
+
+
+def _told(frames: Frames) -> dict[str, Any]:
+    """What the frames come from: a name for each source, so that a message can say which one has changed."""
+    identity = frames.identity()
+    return (
+        identity
+        | {"sources": len(identity["sources"])}
+        | {f"source {place} ({each.get('name')})": each for place, each in enumerate(identity["sources"])}
+    )

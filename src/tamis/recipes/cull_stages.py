@@ -1,0 +1,158 @@
+"""The stages of a cull as they are told to people, counted and stopped; each goes on where an earlier process was."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tamis.culling.costs import Spent
+from tamis.culling.gate import PASSED, ChangeGate, Gate
+from tamis.culling.journal import Journal
+from tamis.culling.judge import Judged, count_bad, judge, read_judged, rounds_of
+from tamis.culling.protocols import Frames
+from tamis.culling.records import Records
+from tamis.culling.scan import Scan, scan
+from tamis.data.frames import FrameRef
+from tamis.fit import Stopped
+from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.cull_detectors import Detectors, loss_of
+
+_ROUND = 8  # batches of the teacher between two looks at the clock, where its budget is a time
+
+
+@dataclass
+class Stages:
+    """A cull at work: what its journal knows is taken over, the rest is done.
+
+    Attributes:
+        config, console, frames, detectors, journal: of the cull.
+        stop: tells the number of a signal that came, 0 if none.
+    """
+
+    config: CullConfig
+    console: Console
+    frames: Frames
+    detectors: Detectors
+    journal: Journal
+    stop: Callable[[], int] = lambda: 0
+
+    def __post_init__(self) -> None:
+        self.records, self.spent = Records(), Spent()
+        self.judged: dict[int, Judged] = {}
+        for line in self.journal.of("scan"):
+            self.records.add(line)
+            self._count_scan(line)
+        for line in self.journal.of("judge"):
+            self._take_judged(line)
+            count_bad(line, self.records)
+
+    def scan(self) -> None:
+        """Stages 0 and 1."""
+        if any(self.journal.of("scanned")):
+            return
+        gate = None
+        if self.config.gated:
+            gate = ChangeGate(Gate(threshold=self.config.gate_threshold, longest=self.config.max_gap))
+            for line in list(self.journal.of("scan"))[-1:]:
+                gate.load(line["gate"])
+        student = self.detectors.student if self.config.scored else None
+        loss, classes = loss_of(self.config), len(self.detectors.class_names)
+        score = (lambda found: loss.by_class(found, classes)) if self.config.per_class else loss
+        plan = Scan(gate, student, score, self.config.batch_size, self.config.scan_scale, self.stop)
+        after = FrameRef(*self.records.ref(len(self.records) - 1)) if len(self.records) else None
+        if after is not None:
+            self.console.print(f"going on after {len(self.records):,} frames")
+        with self.bar("looking at frames", self.frames.expected, len(self.records)) as tick:
+            for line in scan(self.frames, after, plan, self.records, self.journal):
+                self._count_scan(line)
+                tick(len(line["key"]))
+                self.hold()
+        self.hold()
+        if not len(self.records):
+            named = ", ".join(map(str, self.config.sources))
+            raise ValueError(f"sources must hold at least one frame, got none in {named}; look at the files")
+        self.journal.append("scanned", frames=len(self.records))
+
+    def _count_scan(self, line: dict[str, Any]) -> None:
+        frames, passed = len(line["key"]), sum(reason >= PASSED for reason in line["reason"])
+        images = {"decode": frames, "gate": frames if self.config.gated else 0}
+        if self.config.scored:
+            images["student prediction"] = passed
+        flops = {}
+        if passed and line["size"]:
+            flops["student prediction"] = self.detectors.flops("student", line["size"][1], line["size"][0])
+        self.spent.add(line["spent"], images, flops)
+
+    def judge(self, survivors: list[int]) -> None:
+        """Stage 2."""
+        if any(self.journal.of("judged")):
+            return
+        _, budget = self.config.budget
+        size = self.config.teacher_batch_size
+        detectors = self.detectors.teacher, self.detectors.student
+        last = next(reversed(self.judged), None)
+        with self.bar("asking the teacher", len(survivors), len(self.judged)) as tick:
+            for positions in _after(rounds_of(survivors, None if budget is None else _ROUND * size), last):
+                refs = [FrameRef(*self.records.ref(place)) for place in positions]
+                lines = judge(self.frames, refs, positions, detectors, size, self.records, self.journal)
+                with closing(lines):
+                    for line in lines:
+                        self._take_judged(line)
+                        tick(len(line["position"]))
+                        self.hold()
+                        if self._is_spent(budget):
+                            break
+                if self._is_spent(budget):
+                    break
+        self.journal.append("judged", frames=len(self.judged))
+
+    def _is_spent(self, budget: float | None) -> bool:
+        return budget is not None and self.spent.seconds["teacher prediction"] >= budget
+
+    def _take_judged(self, line: dict[str, Any]) -> None:
+        self.judged.update(read_judged(line))
+        width, height = line["size"]
+        count = len(line["position"])
+        asked = [f"{who} prediction" for who in ("teacher", "student") if line[who] is not None]
+        flops = {name: self.detectors.flops(name.split()[0], height, width) for name in asked}
+        self.spent.add(line["spent"], dict.fromkeys(asked, count), flops)
+
+    def hold(self) -> None:
+        """End here, with everything on the disk, if a signal came."""
+        if self.stop():
+            self.journal.flush()
+            raise Stopped(self.stop())
+
+    @contextmanager
+    def bar(self, name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        """A bar with frames a second and the time that is left; on no terminal, one line."""
+        if not self.console.is_terminal:
+            self.console.print(f"{name}: {total:,}" + (f", {done:,} done before" if done else ""))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+        )
+        hidden = not self.console.is_terminal
+        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True, disable=hidden) as bars:
+            task = bars.add_task(name, total=max(total, done), completed=done, pace="")
+
+            def tick(count: int) -> None:
+                bars.advance(task, count)
+                speed = bars.tasks[0].speed
+                bars.update(task, pace="" if speed is None else f"{speed:,.0f} frames/s")
+
+            yield tick
+
+
+def _after(rounds: list[list[int]], last: int | None) -> Iterable[list[int]]:
+    """The rounds, or what is left of them after the position that was judged last."""
+    if last is None:
+        return rounds
+    current = next((place for place, each in enumerate(rounds) if last in each), len(rounds))
+    left = [position for position in rounds[current] if position > last] if current < len(rounds) else []
+    return [each for each in (left, *rounds[current + 1 :]) if each]
