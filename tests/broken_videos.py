@@ -47,12 +47,13 @@ def make_video(
         stream = cast("av.VideoStream", container.add_stream(codec, rate=rate, options=options or {}))
         stream.width, stream.height = size
         stream.pix_fmt, stream.gop_size, stream.max_b_frames = pixels, gop, b_frames
+        stream.codec_context.thread_count = 1  # with more, one file in some hundred comes out otherwise
         stream.codec_context.time_base = tick or Fraction(1, rate)
         if rotation:
             stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=48000) if audio else None
         for place, picture in enumerate(pictures(frames, *size)):
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pixels, threads=1)
             frame.pts = times[place] if times else place
             frame.time_base = tick or Fraction(1, rate)
             container.mux(stream.encode(frame))

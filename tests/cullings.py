@@ -152,7 +152,7 @@ class Counting:
         count = number % 5
         corners = torch.rand(count, 2, generator=generator) * 20 + self.shift * (number % 3)
         boxes = torch.cat([corners, corners + 12], 1) * scale
-        scores = torch.rand(count, generator=generator).sort(descending=True).values * 0.5 + (0.5 if self.shift else 0)
+        scores = torch.rand(count, generator=generator).sort(descending=True).values * (0.9 if self.shift else 0.7)
         return Detections(boxes, scores, torch.arange(count) % 2)
 
 

@@ -80,7 +80,10 @@ def test_dynamic_file_takes_other_sizes(student: Any, tmp_path: Path) -> None:
     ],
 )
 def test_torchvisions_can_be_exported_for_one_size(name: str, tmp_path: Path) -> None:
-    module = build_detector(name, 3, seed=0)
+    module: Any = build_detector(name, 3, seed=0)
+    if name == "ssd300_vgg16":
+        for each in module.model.head.parameters():
+            each.data *= 0.005  # fresh ones find everything with a confidence of 1, in no order
     path = tmp_path / "x.onnx"
     # With fresh weights boxes are far apart from their anchors, where the last digits of a float are worth pixels.
     assert export_onnx(module, NAMES, path, 96, 128) < 1

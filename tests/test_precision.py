@@ -12,8 +12,7 @@ from torch import Tensor
 
 import reference_culling as reference
 from tamis.detections import Detections
-from tamis.scores import class_precision, image_precision, mean_average_precision
-from tamis.scores import precision as module
+from tamis.scores import class_precision, image_precision, matching, mean_average_precision
 
 CLASSES = 3
 
@@ -266,7 +265,7 @@ def test_parts_in_memory_do_not_change_the_result(given_pairs):
     students, teachers = [one for one, _ in given_pairs], [one for _, one in given_pairs]
     whole = image_precision(students, teachers, CLASSES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_AT_ONCE", 3)
+        patch.setattr(matching, "_AT_ONCE", 3)
         assert torch.equal(image_precision(students, teachers, CLASSES), whole)
 
 

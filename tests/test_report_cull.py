@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from culled_folders import HEIGHT, WIDTH, Camera, frame_of, hostile, write_culled
+from tamis.report.boxed_pictures import path_of
 from tamis.report.cull_charts import chosen_scale, resolution_charts
 from tamis.report.cull_page import write_cull_page
-from tamis.report.cull_pictures import Pictures, frame_pictures, groups, path_of, pictured_keys
+from tamis.report.cull_pictures import Pictures, frame_pictures, groups, pictured_keys
 from tamis.report.cull_reading import Words, is_culled, read_culled
 from tamis.report.cull_table import ROWS, frame_table
 from tamis.report.cull_tables import ClassRow, class_balance, class_warnings, costs, lost_frames, operations

@@ -55,7 +55,7 @@ def test_truth_is_in_the_picture(seed: int) -> None:
     for second in range(25_000, 75_000, 2_500):
         _, truth, occlusion = camera.frame(second)
         sides = truth.boxes[:, 2:] - truth.boxes[:, :2]
-        assert (sides.prod(1) >= 25).all()
+        assert (sides.prod(1) >= 40).all()
         assert (truth.boxes >= 0).all()
         assert (truth.boxes <= torch.tensor((320, 180, 320, 180))).all()
         assert set(truth.labels.tolist()) <= {0, 1}

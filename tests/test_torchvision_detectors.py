@@ -83,7 +83,8 @@ def test_boxes_are_torchvisions(name: str, built: dict[str, Any]) -> None:
     with torch.no_grad():
         found = module(inputs[:1])[0]
     (wanted,) = theirs(module, inputs[:1])
-    real = wanted["labels"] > 0
+    # Torchvision's RetinaNet and SSD also give boxes that the image's border has cut down to nothing.
+    real = (wanted["labels"] > 0) & (wanted["boxes"][:, 2:] > wanted["boxes"][:, :2]).all(1)
     assert len(found)
     torch.testing.assert_close(found.boxes, wanted["boxes"][real], rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(found.scores, wanted["scores"][real], rtol=1e-4, atol=1e-5)

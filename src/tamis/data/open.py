@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tamis.data.archive import is_archive, read_archive
 from tamis.data.augment import ResizedCrop
-from tamis.data.cifar import find_cifar, read_cifar
 from tamis.data.boxed import BoxedImages
+from tamis.data.cifar import find_cifar, read_cifar
 from tamis.data.counted import CountedImages
 from tamis.data.folder import Split, image_names, is_webvision, read_folder, read_webvision
 from tamis.data.idx import find_idx, read_idx

@@ -18,7 +18,7 @@ from tamis.moment import seed_of
 CLASS_NAMES = ("car", "person")
 OCCLUSION_LEVELS = (0.1, 0.4, 0.7)  # shares hidden at which the levels 1, 2 and 3 begin
 _HIDDEN = 0.9
-_SMALLEST = 25  # pixels of a box's area at a height of 180
+_SMALLEST = 40  # pixels of a box's area at a height of 180
 _CACHE = 6000  # sized drawings that a camera keeps
 _SCENERY = -1
 _HEAD_LAMP, _REAR_LAMP = np.array(((0.9, 0.85, 0.7), (0.5, 0.08, 0.05)), np.float32)
@@ -101,7 +101,7 @@ class StreetCamera:
 
         Returns:
             The picture, uint8 (h, w, 3), RGB. The cars (label 0) and people (label 1) on it with the extents of
-            their visible parts; those hidden by more than 90 % or smaller than 25 pixels in area (at a height of 180)
+            their visible parts; those hidden by more than 90 % or smaller than 40 pixels in area (at a height of 180)
             are left out. How much of each is hidden by other things, int64 (k,): 0 below 10 %, 1 below 40 %, 2 below
             70 %, else 3.
 

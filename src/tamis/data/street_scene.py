@@ -11,7 +11,7 @@ from tamis.data.street_objects import Palette, Sprite, look_alike, pole, tree
 from tamis.moment import seed_of
 
 _LANE, _PAVEMENT = 3.2, 2.6  # widths in metres
-_FAR = 2.5  # pixels to a metre, at a height of 180, where routes end in the depth
+_FAR = 5.0  # pixels to a metre, at a height of 180, where routes end in the depth
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Scene:
             horizon=height * random.uniform(0.1, 0.36),
             middle=width * random.uniform(0.3, 0.7),
             focal=unit * random.uniform(190, 380),
-            above=random.uniform(3.2, 8.0),
+            above=random.uniform(2.8, 5.5),
         )
         hues = tuple(random.random(random.integers(1, 4)))
         self.palette = Palette(hues, random.uniform(0.45, 1.0), random.uniform(0.1, 0.6))

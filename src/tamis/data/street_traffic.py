@@ -134,7 +134,7 @@ class _Busy(NamedTuple):
 
     @staticmethod
     def of(random: np.random.Generator, *, car: bool) -> "_Busy":
-        most = random.uniform(0.05, 0.16) if car else random.uniform(0.008, 0.03)
+        most = random.uniform(0.07, 0.22) if car else random.uniform(0.012, 0.045)
         peaks = (
             (random.uniform(7, 9.5), random.uniform(0.5, 1.2), random.uniform(0.5, 1)),
             (random.uniform(16, 19), random.uniform(0.7, 1.8), random.uniform(0.5, 1)),

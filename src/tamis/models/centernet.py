@@ -13,7 +13,8 @@ _STRIDE = 4
 _COARSEST = 16  # pixels to a cell of the coarsest features: inputs are padded to a multiple of it
 _REACH = 10  # cells to each side of a centre that its Gaussian covers
 _NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
-_START_CONFIDENCE = 0.02
+_START_LOGIT = -4.0  # centres are rare
+_RELU_GAIN = 1.7139  # restores the variance that a ReLU takes: sqrt(2 / (1 - 1 / pi))
 
 
 class CenterNet(nn.Module):
@@ -23,8 +24,8 @@ class CenterNet(nn.Module):
     non-maximum suppression. After TTFNet (Liu et al. 2020): Gaussians as long and as high as their box, and a GIoU
     loss (Rezatofighi et al. 2019) in the centre's cell and its four neighbours instead of L1 losses on size and offset.
 
-    Without any normalisation layer, so that an image's loss does not depend on the others in its batch. 0.13 M
-    parameters at `TINY`, 0.90 M at `SMALL`. Made for bf16 autocast with channels_last inputs, runs with any.
+    Weights are standardised instead of features, so that an image's loss does not depend on the others in its batch.
+    0.13 M parameters at `TINY`, 0.90 M at `SMALL`. Made for bf16 autocast with channels_last inputs, runs with any.
 
     Attributes:
         classes: number of classes.
@@ -45,16 +46,20 @@ class CenterNet(nn.Module):
             raise ValueError(f"widths must be four positive numbers of channels, got {widths!r}")
         half, fourth, eighth, sixteenth = widths
         self.classes = classes
-        self.stem = _convolution(3, half, stride=2)
+        self.stem = _Convolution(3, half, stride=2)
         self.fourth = _Stage(half, fourth)
         self.eighth = _Stage(fourth, eighth)
         self.sixteenth = _Stage(eighth, sixteenth)
         self.to_eighth = nn.Conv2d(sixteenth, eighth, 1)
         self.to_fourth = nn.Conv2d(eighth, fourth, 1)
-        self.neck = _convolution(fourth, fourth)
+        self.neck = _Convolution(fourth, fourth)
         self.box = nn.Conv2d(fourth, 4, 1)
         self.heat = nn.Conv2d(fourth, classes, 1)  # last, since it is what another list of classes replaces
-        _start(self)
+        for head in (self.box, self.heat):
+            nn.init.normal_(head.weight, std=0.01)
+        with torch.no_grad():
+            self.box.bias.copy_(torch.tensor((0.0, 0.0, 1.0, 1.0)))  # pyright: ignore[reportOptionalMemberAccess]
+            self.heat.bias.fill_(_START_LOGIT)  # pyright: ignore[reportOptionalMemberAccess]
 
     def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor | list[Detections]:
         """The loss of each image, or what is on it.
@@ -110,13 +115,34 @@ class CenterNet(nn.Module):
         return self.heat(shared).float(), _boxes(self.box(shared).float())
 
 
+class _Convolution(nn.Module):
+    """A 3x3 convolution whose weights have no mean and one variance for each filter, and a ReLU.
+
+    Scaled weight standardisation (Brock et al. 2021, "Characterizing signal propagation", Eq. 1), in the place of batch
+    normalisation: learns as fast, without other images.
+    """
+
+    def __init__(self, inside: int, outside: int, *, stride: int = 1, gain: float = 1.0) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(outside, inside, 3, 3))
+        self.gain = nn.Parameter(torch.full((outside, 1, 1, 1), gain))
+        self.bias = nn.Parameter(torch.zeros(outside))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
+        scale = torch.rsqrt(variance * self.weight[0].numel() + 1e-5) * (self.gain * _RELU_GAIN)
+        return functional.conv2d(inputs, (self.weight - mean) * scale, self.bias, self.stride, 1).relu_()
+
+
 class _Stage(nn.Module):
     """Halves the size, then adds a residual."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.down = _convolution(inside, outside, stride=2)
-        self.residual = _convolution(outside, outside)
+        self.down = _Convolution(inside, outside, stride=2)
+        self.residual = _Convolution(outside, outside, gain=0.5)
 
     def forward(self, inputs: Tensor) -> Tensor:
         half = self.down(inputs)
@@ -206,22 +232,3 @@ def _boxes(raw: Tensor) -> Tensor:
 
 def _doubled(features: Tensor) -> Tensor:
     return functional.interpolate(features, scale_factor=2.0)
-
-
-def _convolution(inside: int, outside: int, *, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inside, outside, 3, stride=stride, padding=1), nn.ReLU(inplace=True))
-
-
-def _start(model: CenterNet) -> None:
-    """He's start (2015); residuals begin small, boxes near their prior of two cells, centres rare."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            gain = 0.5 if "residual" in name else 1.0
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            module.weight.data *= gain
-            nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType] - it has one
-    for head in (model.box, model.heat):
-        nn.init.normal_(head.weight, std=0.01)
-    nn.init.constant_(model.box.bias[2:], 1.0)  # pyright: ignore[reportOptionalSubscript]
-    start = torch.logit(torch.tensor(_START_CONFIDENCE)).item()
-    nn.init.constant_(model.heat.bias, start)  # pyright: ignore[reportArgumentType]

@@ -71,8 +71,8 @@ def truth_of(targets: Tensor, classes: int, size: tuple[int, int]) -> list[dict[
 
 
 def detections_of(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
-    """What torchvision found on an image, without its background of label 0."""
-    real = labels > 0
+    """What torchvision found on an image, without its background of label 0 and what was cut off at the border."""
+    real = (labels > 0) & (boxes[:, 2:] > boxes[:, :2]).all(1)
     return Detections(boxes[real].float(), scores[real].float(), labels[real] - 1)
 
 

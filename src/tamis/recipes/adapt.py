@@ -233,7 +233,7 @@ class Adaptation:
                 "trained": trained.map50, "full": others["full"].map50 if "full" in others else None,
                 "untrained": untrained[1], "images": len(jury.found), "truth": jury.truth, "where": jury.where,
             },
-            "strategies": [_told(name, each) for name, each in {config.strategy: trained, **others}.items()] * bool(others),
+            "strategies": self._strategies(trained, others),
             "before_after": before_after(jury, folder, models, [untrained[0], trained.found]),
             "drift": self._drift(trained, untrained[1]),
         }  # fmt: skip
@@ -241,6 +241,11 @@ class Adaptation:
         page = write_cull_page(folder, frame_pictures(folder, self.frames))
         self.console.print(f"report: {page}")
         return result
+
+    def _strategies(self, trained: Trained, others: Mapping[Strategy, Trained]) -> list[dict[str, Any]]:
+        """Table 2, where there is anything to compare with."""
+        named = {self.config.strategy: trained, **others} if others else {}
+        return [_told(name, each) for name, each in named.items()]
 
     def _model(self, name: str, map50: float, jury: Jury, size: Size | None) -> dict[str, Any]:
         width, height = size or (int(side) for side in jury.found.sizes[0])

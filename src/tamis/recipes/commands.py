@@ -1,13 +1,13 @@
 """The commands that print: train and report."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.console import Console
 
+from tamis.data import BoxedImages
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, load
 from tamis.recipes.others import follows, others
@@ -43,12 +43,12 @@ def finish(config: TrainConfig, data: Data, console: Console) -> None:
     count = max(100, len(data.train) // 10)
     classified = config.task == "classification"
     classes = list(data.train.class_names) if classified else []
-    listed = write_suspects(config.folder, min(count, len(data.train)), classes)
+    boxed = config.task == "detection"
+    listed = write_suspects(config.folder, min(count, len(data.train)), classes, boxed=boxed)
     what = "labels" if classified else "annotations"
     console.print(f"{what} to look at: {listed}")
     if config.report:
-        judged = data.validation.thumbnail
-        page = write_report(config.folder, thumbnails=data.train.thumbnail, validation_thumbnails=judged)
+        page = write_report(config.folder, **_pictures(data))
         console.print(f"report: {page}")
 
 
@@ -92,16 +92,21 @@ def report_command(runs: Sequence[Path], out: Path | None) -> None:
     # The page shows the suspects of the first run that has a sigma for each sample.
     instance = [run for run in runs if TrainConfig.read(run).data_parameters in ("instance", "joint")]
     with console.status("reading the runs"):
-        train, validation = _thumbnails([*instance, *runs][0])
-        page = write_report(list(runs), out, thumbnails=train, validation_thumbnails=validation)
+        page = write_report(list(runs), out, **_pictures_of([*instance, *runs][0]))
     console.print(f"report: {page}")
 
 
-def _thumbnails(run: Path) -> tuple[Callable[[int], Image.Image] | None, Callable[[int], Image.Image] | None]:
-    """Pictures of the training and of the validation images of a run, if they are still there."""
+def _pictures_of(run: Path) -> dict[str, Any]:
+    """Pictures for the report of a run, if its images are still there."""
     try:
-        data = load(TrainConfig.read(run), run)
+        return _pictures(load(TrainConfig.read(run), run))
     except (ValueError, OSError) as error:
         print(f"no pictures in the report: {error}", flush=True)
-        return None, None
-    return data.train.thumbnail, data.validation.thumbnail
+        return {}
+
+
+def _pictures(data: Data) -> dict[str, Any]:
+    """What `write_report` shows of the training and of the validation images, and the boxes of the training images."""
+    train = data.train
+    boxes = (lambda index: train.boxes_of(index)[0]) if isinstance(train, BoxedImages) else None
+    return {"thumbnails": train.thumbnail, "validation_thumbnails": data.validation.thumbnail, "boxes": boxes}

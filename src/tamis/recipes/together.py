@@ -70,8 +70,8 @@ def check_together(config: "TrainConfig", defaults: Mapping[str, Any]) -> None:
         (_OF_COUNTING, task == "counting", "the task counting", task),
         (_OF_CLASSIFICATION, task == "classification", "the task classification", task),
         (_OF_DETECTION, task == "detection", "the task detection", task),
-        (("annotations", "brightness", "contrast"), task != "classification", "the task counting or detection", task),
-        (("new_head",), task != "counting", "the task classification or detection", task),
+        (("annotations", "brightness", "contrast"), task != "classification", "counting or detection", task),
+        (("new_head",), task != "counting", "classification or detection", task),
         (_OF_CURRICULA, method in CURRICULA, "a curriculum such as clip", method),
     ):
         for name in names:

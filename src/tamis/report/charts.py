@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from tamis.report.drawing import FOCUS, INK, OTHERS, STYLE, Chart, Series, new_axes, short_number, to_svg
@@ -42,6 +43,18 @@ def _curve(records: Sequence[Record], focus: Record, what: str, against: str) ->
     legend.append(Series("training, given labels", INK, "dash"))
     marks = "open dot: epoch of the best accuracy; full dot: last" if held_out else "no validation data in this run"
     return Chart(f"{what.capitalize()} against {x_name}", marks, to_svg(axes, f"{what}-{against}"), legend)
+
+
+def marked_line(axes: Axes, record: Record, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+    """A line of what is known of a run's epochs, with an open dot at its best epoch and a full one at its last."""
+    known = np.isfinite(y)
+    x, y, epoch = x[known], y[known], record.column("epoch")[known]
+    if not len(x):
+        return
+    axes.plot(x, y, color=colour)
+    best = epoch == record.judged("best")["epoch"]
+    axes.plot(x[best], y[best], "o", markersize=6, color="white", markeredgecolor=colour, markeredgewidth=1.6, zorder=5)
+    axes.plot(x[-1], y[-1], "o", markersize=5, color=colour, zorder=6)
 
 
 def shown(records: Sequence[Record], focus: Record) -> Chart:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from tamis.report.charts import colours, shown
+from tamis.report.charts import colours, marked_line, shown
 from tamis.report.costs import costs_of
 from tamis.report.drawing import INK, OTHERS, SOFT, STYLE, Chart, Series, new_axes, short_number, to_svg
 from tamis.report.records import Record
@@ -29,24 +29,13 @@ def _curve(records: Sequence[Record], focus: Record, what: str, against: str) ->
     for record, colour in zip(records, colours(records, focus), strict=True):
         costs = costs_of(record)
         paid = costs.scorer if against == "samples_seen" else costs.scoring_seconds
-        _with_marks(axes, record, record.column(against) + paid, record.column("validation", what), colour)
+        marked_line(axes, record, record.column(against) + paid, record.column("validation", what), colour)
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     name = "Error" if what == "mae" else "Validation loss"
     unit = "seconds" if against == "seconds" else "samples fed"
     note = f"on the same validation images, what the scores took included; {MARKS}"
     return Chart(f"{name} against {unit}", note, to_svg(axes, f"{what}-{against}"))
-
-
-def _with_marks(axes: Axes, record: Record, x: np.ndarray, y: np.ndarray, colour: str) -> None:
-    known = np.isfinite(y)
-    x, y, epoch = x[known], y[known], record.column("epoch")[known]
-    if not len(x):
-        return
-    axes.plot(x, y, color=colour)
-    best = epoch == record.judged("best")["epoch"]
-    axes.plot(x[best], y[best], "o", markersize=6, color="white", markeredgecolor=colour, markeredgewidth=1.6, zorder=5)
-    axes.plot(x[-1], y[-1], "o", markersize=5, color=colour, zorder=6)
 
 
 def convergence(records: Sequence[Record], focus: Record) -> list[Chart]:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from tamis.report.costs import Costs, costs_of
 from tamis.report.predictions import shared, sign_flips
 from tamis.report.records import Record
@@ -31,7 +33,7 @@ def _comparison(records: Sequence[Record], focus: Record) -> str:
     others = [f"{name} {figure(error)}" for name, error in errors.items() if name not in (first.name, focus.name)]
     text += f" ({', '.join(others)})" if others else ""
     own, other = costs_of(focus), costs_of(first)
-    text += f". It was fed {_fed(own)}, {first.name} {_fed(other)}. "
+    text += f". It was fed {fed(own)}, {first.name} {fed(other)}. "
     return text + _chance(first, focus)
 
 
@@ -44,7 +46,8 @@ def _relative(value: float, before: float) -> str:
     return f"{100 * abs(value / before - 1):.1f}\u00a0% {'lower' if value < before else 'higher'} than"
 
 
-def _fed(costs: Costs) -> str:
+def fed(costs: Costs) -> str:
+    """What a training was fed, and what its scores took."""
     text = f"{costs.fed:,} samples"
     parts = [f"{costs.scorer:,} of them to train a scorer"] if costs.scorer else []
     parts += [f"{costs.scored:,} more scored"] if costs.scored else []
@@ -58,12 +61,17 @@ def _chance(first: Record, focus: Record) -> str:
     rows, others = shared(first.predictions, focus.predictions)
     if len(rows) < max(len(first.predictions), len(focus.predictions)) / 2:
         return "They were judged by different images, so the errors cannot be compared."
-    p = sign_flips(first.predictions.error[rows] - focus.predictions.error[others])
-    size = f"= {p:.2g}" if p >= 0.001 else "< 0.001"
-    text = f"p {size}, signs of {len(rows):,} paired errors flipped".replace("p ", "p\u00a0", 1)
+    p, text = flipped(first.predictions.error[rows] - focus.predictions.error[others], "errors")
     if p > CHANCE:
         return f"On these images the difference may be chance ({text})."
     return f"On these images that is hardly chance ({text}); what another seed gives is not tested by it."
+
+
+def flipped(difference: np.ndarray, what: str) -> tuple[float, str]:
+    """The chance of paired differences as far from 0, and how that was found out."""
+    p = sign_flips(difference)
+    size = f"= {p:.2g}" if p >= 0.001 else "< 0.001"
+    return p, f"p\u00a0{size}, signs of {len(difference):,} paired {what} flipped"
 
 
 def _alone(record: Record) -> str:
@@ -83,4 +91,4 @@ def _alone(record: Record) -> str:
         text += "; no epoch was better" if epochs > 1 else ""
     else:
         text += f"; the best epoch was {record.judged('best')['epoch'] + 1} with {figure(best)}"
-    return f"{text}. It was fed {_fed(costs_of(record))}."
+    return f"{text}. It was fed {fed(costs_of(record))}."

@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from tamis.files import replace_file
 from tamis.report import cull_tables, tables
+from tamis.report.boxed_pictures import CONFIDENCE
 from tamis.report.cull_charts import cull_charts
-from tamis.report.cull_pictures import CONFIDENCE, Picture, Pictures, before_after, groups
+from tamis.report.cull_pictures import Picture, Pictures, before_after, groups
 from tamis.report.cull_reading import Culled, read_culled
 from tamis.report.cull_table import frame_table
 from tamis.report.cull_verdict import loss_note, verdict

@@ -9,18 +9,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from tamis.report.boxed_pictures import CONFIDENCE, Encoder, path_of
 from tamis.report.cull_reading import Culled, read_culled
 from tamis.report.cull_time import time_of
 from tamis.report.tables import DASH, number
-from tamis.report.thumbnails import picture_uri
 
 Picture = Callable[[str], np.ndarray | None]
 
 EACH = 24  # frames of a kind
-SIDE, LARGE = 240, 420  # pixels
+LARGE = 420  # pixels
 BYTES = 2_200_000  # of the page's 5 MB
-CONFIDENCE = 0.3  # the student's boxes below it count for the score but would hide the picture
-_DRAWN = 60  # boxes of one detector on one picture
 
 
 class Pictures:
@@ -31,29 +29,23 @@ class Pictures:
         self._picture = picture
         self._files = _files(culled.folder)
         self._loaded: dict[str, dict[str, Any] | None] = {}
-        self._left = BYTES
-        self.spent = False
+        self._encoder = Encoder(BYTES)
+
+    @property
+    def spent(self) -> bool:
+        """Whether a picture was left out."""
+        return self._encoder.spent
 
     def load(self, key: str) -> dict[str, Any] | None:
         """{"uri", "width", "height"} of a frame, sizes in its own pixels; None where there is no picture of it."""
         if key not in self._loaded:
             name = self._files.get(key)
-            self._loaded[key] = self._encoded(self._opened(name) if name else self._asked(key), SIDE)
+            self._loaded[key] = self._encoder.encode(self._opened(name) if name else self._asked(key))
         return self._loaded[key]
 
     def large(self, key: str, image: str | None) -> dict[str, Any] | None:
         """The same, larger, of a file inside the folder, or of a kept frame where no file is named."""
-        return self._encoded(self._opened(image or self._files.get(key)), LARGE)
-
-    def _encoded(self, source: Image.Image | None, side: int) -> dict[str, Any] | None:
-        if source is None:
-            return None
-        uri = picture_uri(source, side)
-        if len(uri) > self._left:
-            self.spent = True
-            return None
-        self._left -= len(uri)
-        return {"uri": uri, "width": source.width, "height": source.height}
+        return self._encoder.encode(self._opened(image or self._files.get(key)), LARGE)
 
     def _opened(self, name: str | None) -> Image.Image | None:
         if not name or not (path := (self._folder / name).resolve()).is_relative_to(self._folder.resolve()):
@@ -188,19 +180,6 @@ def _card(culled: Culled, row: int, pictures: Pictures, label_confidence: float)
         "kept": bool(culled.kept[row]),
         "reason": culled.reason.at(row),
     }
-
-
-def path_of(boxes: np.ndarray | Sequence[Sequence[Any]]) -> str:
-    """The boxes' outlines as the data of one SVG path; those that are not four finite numbers are left out."""
-    parts = []
-    for box in boxes[:_DRAWN]:
-        try:
-            x1, y1, x2, y2 = (float(value) for value in box[:4])
-        except (TypeError, ValueError):
-            continue
-        if np.isfinite([x1, y1, x2, y2]).all():
-            parts.append(f"M{x1:.0f} {y1:.0f}H{x2:.0f}V{y2:.0f}H{x1:.0f}Z")
-    return "".join(parts)
 
 
 def before_after(culled: Culled, pictures: Pictures) -> dict[str, Any] | None:

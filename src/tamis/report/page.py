@@ -5,16 +5,19 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tamis.files import replace_file
-from tamis.report import counting_tables, tables
+from tamis.report import counting_tables, detection_pictures, detection_tables, tables
+from tamis.report.boxed_pictures import CONFIDENCE, BoxesOf, Encoder
 from tamis.report.charts import colours, training_charts
 from tamis.report.counting_charts import counting_charts
 from tamis.report.counting_verdict import counting_verdict
+from tamis.report.detection_charts import detection_charts
+from tamis.report.detection_verdict import detection_verdict
 from tamis.report.gains import gains
 from tamis.report.label_charts import label_charts
 from tamis.report.left_out import curriculum_section
@@ -34,32 +37,35 @@ def write_report(
     thumbnails: Thumbnails | None = None,
     names: Sequence[str] | None = None,
     validation_thumbnails: Thumbnails | None = None,
+    boxes: BoxesOf | None = None,
 ) -> Path:
     """Write one HTML page about a run, or about several runs side by side.
 
     The labels (suspects, classes, sigma) are shown of one run: the first that learned a sigma, else the first. Of
-    counters the second is compared with the first, as the paper's CLIP with standard training. The page needs no
+    counters and detectors the second is compared with the first, as the paper's CLIP with standard training. The page needs no
     network and stays under 5 MB: beyond 20,000 samples its table holds the most suspicious 20,000.
 
     Args:
         run: a run folder, or several; they may still be training.
         out: where to write; default `report.html` in the (first) run folder.
         thumbnails: from an index in the shown run's training data to a picture; without it the suspects have none.
-            Of counters those of the first run: the others show pictures if they have the same data.
+            Of counters and detectors those of the first run: the others show pictures if they have the same data.
         names: what to call the runs on the page; default the folders' names.
-        validation_thumbnails: from an index in the first run's validation data to a whole picture, for maps of counts.
+        validation_thumbnails: from an index in the first run's validation data to a whole picture, for maps of counts
+            and for boxes.
+        boxes: from an index in the shown run's training data to the boxes given there, (k, 4) in pixels of the picture.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: no run, not one distinct name for each run, no finished epoch in a run, or counters beside
-            classifiers.
+        ValueError: no run, not one distinct name for each run, no finished epoch in a run, or runs of
+            different tasks.
         FileNotFoundError: a folder is not a run folder.
     """
     folders = [Path(run)] if isinstance(run, str | Path) else [Path(folder) for folder in run]
     records = [read_record(folder, name) for folder, name in zip(folders, _names(folders, names), strict=True)]
-    page = render(records, _focus(records), thumbnails, validation_thumbnails)
+    page = render(records, _focus(records), Pictures(thumbnails, validation_thumbnails, boxes))
     target = Path(out) if out is not None else folders[0] / "report.html"
     replace_file(target, page.encode("utf-8", "replace"))
     return target
@@ -80,20 +86,23 @@ def _focus(records: Sequence[Record]) -> Record:
     tasks = sorted({record.task for record in records})
     if len(tasks) > 1:
         raise ValueError(f"runs must have one task, got {' and '.join(tasks)}; write a report for each")
-    if records[0].counting:
+    if records[0].task != "classification":
         return records[min(1, len(records) - 1)]
     return next((record for record in records if record.history.has_sigma), records[0])
 
 
-def render(
-    records: Sequence[Record],
-    focus: Record,
-    thumbnails: Thumbnails | None,
-    validation_thumbnails: Thumbnails | None = None,
-) -> str:
+class Pictures(NamedTuple):
+    """Where pictures come from: see `write_report`."""
+
+    train: Thumbnails | None
+    validation: Thumbnails | None = None
+    boxes: BoxesOf | None = None
+
+
+def render(records: Sequence[Record], focus: Record, pictures: Pictures) -> str:
     """The page's HTML; `focus` is the run whose samples are shown."""
-    if focus.counting and not focus.samples.keys.equals(records[0].samples.keys):
-        thumbnails = None
+    if focus.task != "classification" and not focus.samples.keys.equals(records[0].samples.keys):
+        pictures = pictures._replace(train=None, boxes=None)
     environment = Environment(
         loader=PackageLoader("tamis.report", "."),
         autoescape=True,
@@ -109,7 +118,7 @@ def render(
         script=Markup(script),  # noqa: S704 - our own file
         style=Markup(style),  # noqa: S704 - our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        counting=focus.counting,
+        task=focus.task,
         focus=focus,
         records=records,
         colours=colours(records, focus),
@@ -117,19 +126,15 @@ def render(
         facts=facts(focus),
         reproduce=[_reproduction(record, focus) for record in records],
         notes=[f"{record.name}: {note}" for record in records for note in record.notes],
-        pictured=thumbnails is not None,
+        pictured=pictures.train is not None,
         content=Markup(content),  # noqa: S704 - escaped by script_json
         embedded=embedded,
-        **curriculum_section(records, focus, thumbnails),
-        **(
-            _counting(records, focus, thumbnails, validation_thumbnails)
-            if focus.counting
-            else _classification(records, focus, thumbnails)
-        ),
+        **curriculum_section(records, focus, pictures.train),
+        **_SECTIONS[focus.task](records, focus, pictures),
     )
 
 
-def _classification(records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None) -> dict[str, Any]:
+def _classification(records: Sequence[Record], focus: Record, pictures: Pictures) -> dict[str, Any]:
     rows, suspect_note = tables.classes(focus)
     return {
         "verdict": verdict(records, focus),
@@ -139,23 +144,41 @@ def _classification(records: Sequence[Record], focus: Record, thumbnails: Thumbn
         "detection": focus.detection[-1] if focus.detection else None,
         "calibrated": any((record.result or {}).get("calibration") for record in records),
         "saved": any("seconds_checkpoints" in ((record.result or {}).get("costs") or {}) for record in records),
-        "suspects": _suspects(focus, thumbnails),
+        "suspects": _suspects(focus, pictures.train),
         "classes": rows[: tables.CLASSES],
         "class_count": len(rows),
         "suspect_note": suspect_note,
     }
 
 
-def _counting(
-    records: Sequence[Record], focus: Record, thumbnails: Thumbnails | None, validation: Thumbnails | None
-) -> dict[str, Any]:
+def _counting(records: Sequence[Record], focus: Record, pictures: Pictures) -> dict[str, Any]:
     return {
         "verdict": counting_verdict(records, focus),
         "results": counting_tables.counting_results(records),
         "charts": counting_charts(records, focus),
-        "gains": gains(records, focus, validation),
-        "suspects": counting_tables.annotations(focus, thumbnails),
+        "gains": gains(records, focus, pictures.validation),
+        "suspects": counting_tables.annotations(focus, pictures.train),
     }
+
+
+def _detection(records: Sequence[Record], focus: Record, pictures: Pictures) -> dict[str, Any]:
+    classes, count = detection_tables.detection_classes(records, focus)
+    encoder = Encoder(detection_pictures.BYTES)
+    return {
+        "verdict": detection_verdict(records, focus),
+        "results": detection_tables.detection_results(records),
+        "coco": any("map" in ((record.result or {}).get("detection") or {}) for record in records),
+        "classes": classes,
+        "class_count": count,
+        "charts": detection_charts(records, focus),
+        "groups": detection_pictures.judged_groups(records, focus, pictures.validation, encoder),
+        "suspects": detection_pictures.boxed_annotations(focus, pictures.train, pictures.boxes, encoder),
+        "confidence": CONFIDENCE,
+        "spent": encoder.spent,
+    }
+
+
+_SECTIONS = {"classification": _classification, "counting": _counting, "detection": _detection}
 
 
 def _suspects(record: Record, thumbnails: Thumbnails | None) -> list[dict[str, Any]]:
@@ -191,6 +214,8 @@ def facts(record: Record) -> list[tuple[str, str]]:
     what = [("Classes", f"{len(record.class_names):,}"), ("Labels", labels)]
     if record.counting:
         what = counting_tables.counting_facts(record)
+    elif record.task == "detection":
+        what = detection_tables.detection_facts(record)
     versions = [f"{name} {environment[name]}" for name in ("python", "torch", "torchvision") if environment.get(name)]
     machine = [str(environment[name]) for name in ("device", "processor", "platform") if environment.get(name)]
     if environment.get("threads"):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -91,7 +92,17 @@ def _is_readable(path: Path) -> bool:
         return False
 
 
-def shared(one: Predictions, other: Predictions) -> tuple[np.ndarray, np.ndarray]:
+class Judged(Protocol):
+    """Images by key, each with an error; NaN = not known."""
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+    @property
+    def error(self) -> np.ndarray: ...
+
+
+def shared(one: Judged, other: Judged) -> tuple[np.ndarray, np.ndarray]:
     """The rows of the images that both have an error of, by key, in the order of the first."""
     place = {key: row for row, key in enumerate(other.keys)}
     pairs = [(row, place[key]) for row, key in enumerate(one.keys) if key in place]

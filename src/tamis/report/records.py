@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tamis.report.curriculum import Curriculum, read_curriculum, read_scores
+from tamis.report.detection_reading import JudgedBoxes, read_boxes
 from tamis.report.incidents import Incidents, read_incidents
 from tamis.report.predictions import Predictions, read_predictions
 from tamis.report.reading import Hidden, History, Samples, Snapshot, read_hidden, read_samples, snapshots
@@ -55,6 +56,7 @@ class Record:
         incidents: images that could not be read, and accepted changes of the data.
         curriculum: who was left out by score, or None where nobody was.
         predictions: of the validation images, in counting, once the run has ended.
+        boxes: likewise, in detection.
         notes: what was left out in reading, for the page to say.
     """
 
@@ -71,6 +73,7 @@ class Record:
     notes: Sequence[str]
     curriculum: Curriculum | None = None
     predictions: Predictions | None = None
+    boxes: JudgedBoxes | None = None
 
     def column(self, *path: str) -> np.ndarray:
         """Float64 (epochs,) of a figure of the metrics, NaN where it is null or absent."""
@@ -83,8 +86,8 @@ class Record:
 
     @property
     def task(self) -> str:
-        """What the run trained: classification (also where it does not say), counting or detection."""
-        return self.config.get("task") or "classification"
+        """What the run trained: counting, detection, or classification (also where it does not say)."""
+        return _task(self.about)
 
     @property
     def counting(self) -> bool:
@@ -191,15 +194,19 @@ def read_record(folder: Path, name: str) -> Record:
     samples, incidents = read_samples(folder), read_incidents(folder)
     history = History(len(samples))
     detection = [_detect(shot, samples) for shot in snapshots(folder, history)]
-    predictions = None
+    about = json.loads(path.read_text(encoding="utf-8"))
+    predictions, boxes = None, None
     try:
-        predictions = read_predictions(folder)
+        if _task(about) == "detection":
+            boxes = read_boxes(folder)
+        else:
+            predictions = read_predictions(folder)
     except ValueError as error:
         notes.append(f"what it predicts of each image is left out: {error}")
     return Record(
         folder=folder,
         name=name,
-        about=json.loads(path.read_text(encoding="utf-8")),
+        about=about,
         metrics=metrics,
         result=json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None,
         samples=samples,
@@ -210,7 +217,13 @@ def read_record(folder: Path, name: str) -> Record:
         notes=[*notes, *incidents.notes],
         curriculum=read_curriculum(folder, len(samples), metrics[-1]["epoch"] + 1),
         predictions=predictions,
+        boxes=boxes,
     )
+
+
+def _task(about: dict[str, Any]) -> str:
+    task = (about.get("config") or {}).get("task")
+    return task if task in ("counting", "detection") else "classification"
 
 
 def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -28,12 +28,15 @@ def all_samples(record: Record) -> tuple[str, int]:
 
 
 def _columns(record: Record, order: np.ndarray) -> str:
-    columns = (_counted if record.counting else _labelled)(record, order)
+    tell = {"counting": _counted, "detection": _boxed}.get(record.task, _labelled)
+    columns = tell(record, order)
     columns["hidden"] = record.hidden.epochs[order].tolist() if record.hidden.reasons else None
     content = {
         "classes": record.class_names,
         "columns": {name: column for name, column in columns.items() if column is not None},
     }
+    if record.task == "detection":
+        content["titles"] = {"points": "Boxes"}
     return script_json(content)
 
 
@@ -60,6 +63,18 @@ def _counted(record: Record, order: np.ndarray) -> dict[str, Any]:
         "points": samples.label[order].tolist(),
         "count": _rounded(history.count[order]),
         "predicted_count": _rounded(history.predicted_count[order]),
+        "score": _rounded(history.mean_score[order]),
+        "loss": _rounded(history.mean_loss[order]),
+        "shown": history.shown[order].tolist(),
+    }
+
+
+def _boxed(record: Record, order: np.ndarray) -> dict[str, Any]:
+    samples, history = record.samples, record.history
+    return {
+        "key": samples.keys.take(order).to_pylist(),
+        "index": order.tolist(),
+        "points": samples.label[order].tolist(),
         "score": _rounded(history.mean_score[order]),
         "loss": _rounded(history.mean_loss[order]),
         "shown": history.shown[order].tolist(),

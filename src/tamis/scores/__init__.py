@@ -5,7 +5,13 @@ from tamis.scores.confidence import ConfidenceLoss, confidence_loss, normalized_
 from tamis.scores.forgetting import forgetting
 from tamis.scores.grand import grand, grand_full
 from tamis.scores.losses import cross_entropy, el2n, entropy, margin
-from tamis.scores.precision import MeanPrecision, class_precision, image_precision, mean_average_precision
+from tamis.scores.precision import (
+    MeanPrecision,
+    class_precision,
+    image_hits,
+    image_precision,
+    mean_average_precision,
+)
 from tamis.scores.quality import auroc, precision_at
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "forgetting",
     "grand",
     "grand_full",
+    "image_hits",
     "image_precision",
     "margin",
     "mean_average_precision",

@@ -1,6 +1,6 @@
 """Average precision of boxes, as COCO counts it: of single images, and of a data set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tamis.detections import Detections
+from tamis.scores.matching import match, rank_within
 
 _MOST = 100  # detections of a class on an image that count, the most confident: COCO's maxDets
-_AT_ONCE = 1 << 17  # pairs of boxes in memory, few enough for the cache
 # COCO's thresholds of recall, to the bit: 29 * 0.01 is above 29 / 100, and hits decide by it.
 _RECALLS = torch.arange(101, dtype=torch.float64) * 0.01
 
@@ -58,7 +58,7 @@ def image_precision(
     found, true = _pair(student, teacher, classes)
     groups, truths = true.group.unique_consecutive(return_counts=True)
     known, place = _places(groups, found.group)
-    hit = _hits(found.boxes, true, known, place, truths, iou)
+    hit = match(found.boxes, true.boxes, known, place, truths, iou)
     precision = _average_precision(hit[known], place[known], truths)
     nothing = precision.new_zeros(len(student))
     image = groups // classes
@@ -67,6 +67,29 @@ def image_precision(
     alarmed = found.group[found.scores >= alarm_confidence] // classes
     silent = (nothing + 1).index_fill(0, alarmed, 0)
     return torch.where(count > 0, total / count, silent)
+
+
+def image_hits(
+    student: Sequence[Detections], teacher: Sequence[Detections], classes: int, *, iou: float = 0.5
+) -> Tensor:
+    """How many detections of each image hit a true box of their class; the others are false alarms.
+
+    Args:
+        student: n detections; of each class the 100 most confident of an image count.
+        teacher: n detections of the same images in the same order; their confidences play no part.
+        classes: number of classes.
+        iou: least overlap of a hit, in (0, 1].
+
+    Returns:
+        int64 (n,), on the device of the student's detections; each true box is hit once at most.
+
+    Raises:
+        ValueError: lists of different lengths, a label or an overlap out of range.
+    """
+    found, true = _pair(student, teacher, classes)
+    groups, truths = true.group.unique_consecutive(return_counts=True)
+    hit = match(found.boxes, true.boxes, *_places(groups, found.group), truths, iou)
+    return (found.group[hit] // classes).bincount(minlength=len(student))
 
 
 def class_precision(
@@ -88,7 +111,7 @@ def class_precision(
     """
     found, true = _pair(student, truth, classes)
     groups, truths = true.group.unique_consecutive(return_counts=True)
-    hit = _hits(found.boxes, true, *_places(groups, found.group), truths, iou)
+    hit = match(found.boxes, true.boxes, *_places(groups, found.group), truths, iou)
     label = found.group % classes
     order = _order(label, found.scores)
     of_class = (true.group % classes).bincount(minlength=classes)
@@ -127,7 +150,7 @@ def _pair(student: Sequence[Detections], teacher: Sequence[Detections], classes:
     found = _flat(student, classes, "the student")
     found = found[_order(found.group, found.scores)]
     _, counts = found.group.unique_consecutive(return_counts=True)
-    found = found[_rank(counts) < _MOST]
+    found = found[rank_within(counts) < _MOST]
     true = _flat(teacher, classes, "the truth", found.boxes.device)
     return found, true[true.group.argsort(stable=True)]
 
@@ -156,95 +179,12 @@ def _order(group: Tensor, scores: Tensor) -> Tensor:
     return order[group[order].argsort(stable=True)]
 
 
-def _rank(counts: Tensor) -> Tensor:
-    """0, 1 ... within each of the groups of so many rows."""
-    first = counts.cumsum(0) - counts
-    return torch.arange(int(counts.sum()), device=counts.device) - first.repeat_interleave(counts)
-
-
 def _places(groups: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     """Of rows (m,): whether their group is among sorted groups (g,), and where, or any place."""
     if not len(groups):
         return torch.zeros_like(group, dtype=torch.bool), torch.zeros_like(group)
     place = torch.searchsorted(groups, group).clamp(max=len(groups) - 1)
     return groups[place] == group, place
-
-
-def _hits(boxes: Tensor, true: _Boxes, known: Tensor, place: Tensor, truths: Tensor, iou: float) -> Tensor:
-    """Which detections hit: bool (m,). Each takes the true box that it overlaps most, of those that are left.
-
-    Args:
-        boxes: (m, 4), sorted by group, then by falling confidence.
-        true: what there is to hit, sorted by group.
-        known: bool (m,), whether a detection's group has true boxes.
-        place: int64 (m,), which group of those that have.
-        truths: int64 (g,), their numbers of true boxes.
-        iou: least overlap of a hit.
-    """
-    if not 0 < iou <= 1:
-        raise ValueError(f"iou must be in (0, 1], got {iou!r}; 0.5 is usual")
-    hit, taken = torch.zeros_like(known), torch.zeros_like(true.group, dtype=torch.bool)
-    rows = known.nonzero().flatten()
-    detections = place[rows].bincount(minlength=len(truths))
-    rank, starts = _rank(detections), truths.cumsum(0) - truths
-    row_of = torch.zeros_like(truths)
-    row_of[place[rows[rank == 0]]] = rows[rank == 0]
-    kept, size = [], 0
-    for some, found, there in _of_one_shape(detections, truths):
-        row = row_of[some, None] + torch.arange(found, device=some.device)
-        true_row = starts[some, None] + torch.arange(there, device=some.device)
-        overlap = _overlaps(boxes[row], true.boxes[true_row])
-        group, first, second = (overlap >= min(iou, 1 - 1e-10)).nonzero(as_tuple=True)  # COCO's
-        kept.append((first, row[group, first], true_row[group, second], overlap[group, first, second]))
-        size += len(group)
-        if size > _AT_ONCE:
-            _take(hit, taken, *map(torch.cat, zip(*kept, strict=True)))
-            kept, size = [], 0
-    if kept:
-        _take(hit, taken, *map(torch.cat, zip(*kept, strict=True)))
-    return hit
-
-
-def _of_one_shape(detections: Tensor, truths: Tensor) -> Iterator[tuple[Tensor, int, int]]:
-    """Groups (k,) that have equally many detections and equally many true boxes, and how many of both."""
-    shape = torch.stack([detections, truths], 1)[detections > 0]
-    shapes, kind, counts = shape.unique(dim=0, return_inverse=True, return_counts=True)
-    groups = (detections > 0).nonzero().flatten()[kind.argsort(stable=True)]
-    for alike, (found, there) in zip(groups.split(counts.tolist()), shapes.tolist(), strict=True):
-        for some in alike.split(max(1, _AT_ONCE // (found * there))):
-            yield some, found, there
-
-
-def _take(hit: Tensor, taken: Tensor, rank: Tensor, row: Tensor, true_row: Tensor, overlap: Tensor) -> None:
-    """Let detections take true boxes, rank by rank: all groups at once, since they share no box.
-
-    Args:
-        hit: bool, of the detections; changed.
-        taken: bool, of the true boxes; changed.
-        rank: int64 (p,), of the detections in their groups.
-        row: int64 (p,), pairs that overlap enough: the detections, rising.
-        true_row: int64 (p,), their true boxes, rising for each detection.
-        overlap: (p,). Of equal ones the last true box is taken, as COCO does.
-    """
-    order = overlap.argsort(stable=True)
-    order = order[row[order].argsort(stable=True)]
-    order = order[rank[order].argsort(stable=True)]
-    for pairs in order.split(rank.bincount().tolist()):
-        left = pairs[~taken[true_row[pairs]]]
-        last = row[left].diff(append=row.new_full((1,), -1)) != 0
-        best = left[last]
-        hit[row[best]] = True
-        taken[true_row[best]] = True
-
-
-def _overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union, (n, d, 4) and (n, t, 4) -> (n, d, t); 0 or NaN for a box without area."""
-    left, top, right, bottom = boxes[:, :, None].unbind(3)
-    left_2, top_2, right_2, bottom_2 = others[:, None].unbind(3)
-    width = (torch.minimum(right, right_2) - torch.maximum(left, left_2)).clamp(min=0)
-    height = (torch.minimum(bottom, bottom_2) - torch.maximum(top, top_2)).clamp(min=0)
-    both = width * height
-    return both / ((right - left) * (bottom - top) + (right_2 - left_2) * (bottom_2 - top_2) - both)
 
 
 def _average_precision(hit: Tensor, group: Tensor, truths: Tensor) -> Tensor:
@@ -262,7 +202,7 @@ def _average_precision(hit: Tensor, group: Tensor, truths: Tensor) -> Tensor:
     owner = group[rows]
     found = group.bincount(minlength=len(truths))
     hits = owner.bincount(minlength=len(truths))
-    number = _rank(hits) + 1
+    number = rank_within(hits) + 1
     precision = number.double() / (rows - (found.cumsum(0) - found)[owner] + 1)
     recalls = _RECALLS.to(hit.device)
     reached = torch.searchsorted(recalls, number / truths[owner].double(), right=True)
