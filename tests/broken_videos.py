@@ -47,7 +47,7 @@ def make_video(
         stream = cast("av.VideoStream", container.add_stream(codec, rate=rate, options=options or {}))
         stream.width, stream.height = size
         stream.pix_fmt, stream.gop_size, stream.max_b_frames = pixels, gop, b_frames
-        stream.codec_context.thread_count = 1  # with more, one file in some hundred comes out otherwise
+        stream.codec_context.thread_count = 1  # x264's files still differ now and then: compare frames of one file
         stream.codec_context.time_base = tick or Fraction(1, rate)
         if rotation:
             stream.set_display_rotation(rotation)

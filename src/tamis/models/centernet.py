@@ -161,7 +161,7 @@ def detection_losses(heat: Tensor, boxes: Tensor, targets: Tensor) -> Tensor:
     count = valid.sum(1).clamp(min=1)
     centres = (corners[..., :2] + corners[..., 2:]) / 2 / _STRIDE
     focal = _focal_losses(heat, _gaussians(heat, centres, sizes / _STRIDE, labels.clamp(min=0), valid))
-    return (focal + 2 * _box_losses(boxes, centres, corners, valid)) / count
+    return (focal + 5 * _box_losses(boxes, centres, corners, valid)) / count
 
 
 def _gaussians(heat: Tensor, centres: Tensor, sizes: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def _gaussians(heat: Tensor, centres: Tensor, sizes: Tensor, labels: Tensor, val
     height, width = heat.shape[2:]
     cell = _cells(centres, height, width)
     reach = torch.arange(-_REACH, _REACH + 1, device=heat.device)
-    deviation = (0.09 * sizes).clamp(0.35, _REACH / 2.5)
+    deviation = (0.09 * sizes).clamp(0.6, _REACH / 2.5)
     falling = torch.exp(-((reach / deviation[..., None]) ** 2) / 2)
     x, y = cell[..., :1] + reach, cell[..., 1:] + reach
     inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]

@@ -84,7 +84,7 @@ class AdaptConfig:
     optimizer: str | None = None
     zoom: float = 0.0
     resize: bool = True
-    resize_threshold: float = 0.05
+    resize_threshold: float = 0.02
     onnx: bool = True
     batch_size: int = 32
     device: str = "auto"

@@ -23,6 +23,7 @@ from tamis.recipes.boxed import with_classes
 from tamis.scores import image_precision, mean_average_precision
 
 Size = tuple[int, int]  # width, height
+_ALARM = 0.5  # what a detector says of an empty image below this is not held against it
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ def before_after(
         count: so many images.
     """
     true, classes = jury.true, len(jury.found.class_names)
-    first, last = (image_precision(each, true, classes) for each in (found[0], found[-1]))
+    first, last = (image_precision(each, true, classes, alarm_confidence=_ALARM) for each in (found[0], found[-1]))
     order = (last - first).nan_to_num(-2.0).argsort(descending=True, stable=True)[:count].tolist()
     root = os.path.relpath(jury.found.root, folder)
     frames = [

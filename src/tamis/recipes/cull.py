@@ -23,6 +23,7 @@ from tamis.recipes.cull_result import settings_of_output, write_page, write_resu
 from tamis.recipes.cull_stages import Stages
 from tamis.recipes.environment import environment
 from tamis.recipes.stopping import stopping
+from tamis.recipes.watching import plain_console
 
 
 def cull(
@@ -117,3 +118,28 @@ def _told(frames: Frames) -> dict[str, Any]:
         | {"sources": len(identity["sources"])}
         | {f"source {place} ({each.get('name')})": each for place, each in enumerate(identity["sources"])}
     )
+
+
+def cull_command(config: CullConfig) -> None:
+    """Cull, then say what came of it and where it lies."""
+    console = plain_console()
+    result = cull(config, console)
+    counts = result["counts"]
+    stages = [f"{counts['frames']:,} frames"]
+    if config.gated:
+        stages.append(f"{counts['passed']:,} with something new")
+    stages += [f"{counts['judged']:,} shown to the teacher", f"{counts['kept']:,} kept with {counts['boxes']:,} boxes"]
+    console.print(" -> ".join(stages))
+    if counts["lost"]:
+        console.print(f"about {counts['lost']:,} frames could not be decoded; result.json says where")
+    spent = ", ".join(f"{cost['stage']} {cost['seconds']:.1f} s" for cost in result["costs"])
+    console.print(f"cost: {spent}")
+    if result["factor"]["seconds"] is not None and config.train_epochs is not None:
+        times = result["factor"]["seconds"]
+        console.print(f"labelling and training on everything would take {times:.0f} times as long (reckoned)")
+    if result["resolution"] is not None:
+        found, place = result["resolution"], result["resolution"]["chosen"]
+        console.print(f"size: {found['widths'][place]} x {found['heights'][place]} is enough")
+    console.print(f"data set: {config.folder}")
+    if config.report:
+        console.print(f"report: {config.folder / 'report.html'}")

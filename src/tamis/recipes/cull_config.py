@@ -114,7 +114,7 @@ class CullConfig:
         default_factory=lambda: ["coco", "yolo", "voc", "kitti", "fiftyone", "cvat", "label-studio"]
     )
     resize: bool = False
-    resize_threshold: float = 0.05
+    resize_threshold: float = 0.02
     train_epochs: int | None = None
     batch_size: int = 32
     teacher_batch_size: int = 8

@@ -106,5 +106,4 @@ def write_page(work: Stages) -> None:
     folder, records = work.journal.folder, work.records
     wanted = set(keys := pictured_keys(folder))
     refs = {key: FrameRef(*records.ref(place)) for place, key in enumerate(records.key) if key in wanted}
-    page = write_cull_page(folder, frame_pictures(work.frames, refs, keys))
-    work.console.print(f"report: {page}")
+    write_cull_page(folder, frame_pictures(work.frames, refs, keys))

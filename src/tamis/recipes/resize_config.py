@@ -35,7 +35,7 @@ class ResizeConfig:
     _: KW_ONLY
     student: str
     out: Path = Path("tamis-resize")
-    threshold: float = 0.05
+    threshold: float = 0.02
     absolute: bool = False
     factor: float = 0.9
     steps: int = 10

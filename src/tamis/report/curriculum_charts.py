@@ -57,9 +57,7 @@ def sorted_scores(records: Sequence[Record], focus: Record) -> Chart | None:
 
 
 def _score_label(records: Sequence[Record]) -> str:
-    per = {
-        record.config.get("score_per", "image") if record.task != "classification" else "sample" for record in records
-    }
+    per = {"sample" if each.task == "classification" else each.config.get("score_per", "image") for each in records}
     return f"loss per {per.pop()}" if per <= {"image", "pixel", "head", "sample"} and len(per) == 1 else "score"
 
 

@@ -78,8 +78,8 @@ class JudgedBoxes:
 
     @property
     def error(self) -> np.ndarray:
-        """1 - AP of each image; NaN where it is not known."""
-        return 1 - self.precision
+        """1 - AP of each image; NaN without a true box."""
+        return np.where(self.true_count > 0, 1 - self.precision, np.nan)
 
     @property
     def true_count(self) -> np.ndarray:

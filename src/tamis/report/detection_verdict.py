@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from tamis.report.costs import costs_of
 from tamis.report.counting_verdict import CHANCE, fed, flipped
 from tamis.report.detection_tables import three_places
@@ -37,22 +35,23 @@ def _against(record: Record, first: Record) -> str:
     """0.613 and 0.6 -> "0.013 above that of standard, 0.600"."""
     own, before = record.figure("last", "map50"), first.figure("last", "map50")
     difference = round(own, 3) - round(before, 3)
-    how = (
-        f"{abs(difference):.3f} {'above' if difference > 0 else 'below'}" if abs(difference) >= 5e-4 else "the same as"
-    )
-    return f"{how} that of {first.name}, {three_places(before)}"
+    if abs(difference) < 5e-4:
+        return f"as {first.name} does"
+    side = "above" if difference > 0 else "below"
+    return f"{abs(difference):.3f} {side} that of {first.name}, {three_places(before)}"
 
 
 def _chance(first: Record, focus: Record) -> str:
-    """What a paired test over the AP of the images that both were judged by says."""
+    """What a paired test over the AP of the images with boxes that both were judged by says."""
     if first.boxes is None or focus.boxes is None:
         return "Without the boxes of single images in both, nobody can say whether the difference is chance."
     rows, others = shared(first.boxes, focus.boxes)
-    if len(rows) < max(len(first.boxes), len(focus.boxes)) / 2:
+    both = {*first.boxes.keys} & {*focus.boxes.keys}
+    if not len(rows) or len(both) < max(len(first.boxes), len(focus.boxes)) / 2:
         return "They were judged by different images, so they cannot be compared."
     own, before = focus.boxes.precision[others], first.boxes.precision[rows]
     p, text = flipped(own - before, "APs")
-    means = f"By the AP of single images, {np.mean(own):.3f} and {np.mean(before):.3f} on average, the difference"
+    means = f"By the AP of single images with boxes, {own.mean():.3f} and {before.mean():.3f} on average, this"
     if p > CHANCE:
         return f"{means} may be chance ({text})."
     return f"{means} is hardly chance ({text}); what another seed gives is not tested by it."

@@ -42,8 +42,8 @@ def write_report(
     """Write one HTML page about a run, or about several runs side by side.
 
     The labels (suspects, classes, sigma) are shown of one run: the first that learned a sigma, else the first. Of
-    counters and detectors the second is compared with the first, as the paper's CLIP with standard training. The page needs no
-    network and stays under 5 MB: beyond 20,000 samples its table holds the most suspicious 20,000.
+    counters and detectors the second is compared with the first, as the paper's CLIP with standard training. The page
+    needs no network and stays under 5 MB: beyond 20,000 samples its table holds the most suspicious 20,000.
 
     Args:
         run: a run folder, or several; they may still be training.

@@ -92,7 +92,7 @@ def _is_readable(path: Path) -> bool:
         return False
 
 
-class Judged(Protocol):
+class _Judged(Protocol):
     """Images by key, each with an error; NaN = not known."""
 
     @property
@@ -102,7 +102,7 @@ class Judged(Protocol):
     def error(self) -> np.ndarray: ...
 
 
-def shared(one: Judged, other: Judged) -> tuple[np.ndarray, np.ndarray]:
+def shared(one: _Judged, other: _Judged) -> tuple[np.ndarray, np.ndarray]:
     """The rows of the images that both have an error of, by key, in the order of the first."""
     place = {key: row for row, key in enumerate(other.keys)}
     pairs = [(row, place[key]) for row, key in enumerate(one.keys) if key in place]
