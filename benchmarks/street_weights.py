@@ -46,8 +46,8 @@ class Plan:
 
 
 PLANS = {
-    "student": Plan("centernet-tiny", TINY, 8, 150, 5, 2e-3),
-    "teacher": Plan("centernet-small", SMALL, 120, 80, 4, 1e-3),
+    "student": Plan("centernet-tiny", TINY, 8, 150, 20, 4e-3),
+    "teacher": Plan("centernet-small", SMALL, 70, 120, 7, 2e-3),
 }
 
 

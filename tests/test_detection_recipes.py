@@ -72,7 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 12 and 4 images, and a run that has looked at it for a while."""
     folder = tmp_path_factory.mktemp("detection")
     write_boxes(folder / "street")
-    train(TrainConfig(folder / "street", out=folder / "run", **SETTINGS | {"epochs": 12}))
+    train(TrainConfig(folder / "street", out=folder / "run", **{**SETTINGS, "epochs": 12}))
     return folder
 
 
@@ -161,7 +161,7 @@ def test_the_command_ends_with_suspects_and_a_page(place: Path, ask: Callable[..
 )
 def test_methods_choose_images_of_boxes(place: Path, tmp_path: Path, method: dict[str, Any]) -> None:
     run = tmp_path / "run"
-    train(TrainConfig(place / "street", out=run, **SETTINGS | {"epochs": 3} | method))
+    train(TrainConfig(place / "street", out=run, **{**SETTINGS, "epochs": 3, **method}))
     shown = [pq.read_table(path) for path in sorted((run / "ledger").glob("epoch-*.parquet"))]
     labels = pq.read_table(run / "ledger" / "samples.parquet")["label"].to_pylist()
     for part in shown:
@@ -198,7 +198,7 @@ def test_no_validation_image_has_a_box(tmp_path: Path) -> None:
     write_boxes(tmp_path / "street", 6, 2)
     rows = [list(row.values()) for row in read_csv(tmp_path / "street" / "boxes.csv") if row["split"] == "train"]
     write_table(tmp_path / "street", rows + [[f"0{number}.png", "", "", "", "", "", "val"] for number in (6, 7)])
-    train(TrainConfig(tmp_path / "street", out=tmp_path / "run", **SETTINGS | {"epochs": 1}))
+    train(TrainConfig(tmp_path / "street", out=tmp_path / "run", **{**SETTINGS, "epochs": 1}))
     page = words(write_report(tmp_path / "run").read_text())
     assert "After 1 epoch the mAP50 is not known: no validation image has a box. It was fed 6 samples." in page
 
@@ -211,7 +211,7 @@ def test_no_validation_image_has_a_box(tmp_path: Path) -> None:
 def test_a_stopped_detector_goes_on_as_if_nothing_had_happened(
     place: Path, tmp_path: Path, method: str, seen: Callable[..., None]
 ) -> None:
-    config = TrainConfig(place / "street", out=tmp_path / "whole", method=method, **SETTINGS | {"epochs": 3})
+    config = TrainConfig(place / "street", out=tmp_path / "whole", **{**SETTINGS, "epochs": 3, "method": method})
     train(config)
     config = replace(config, out=tmp_path / "stopped")
     stops = 0
@@ -262,7 +262,7 @@ def test_a_changed_data_set_is_refused_or_accepted(
     place: Path, tmp_path: Path, case: str, seen: Callable[..., None]
 ) -> None:
     shutil.copytree(place / "street", tmp_path / "street")
-    config = TrainConfig(tmp_path / "street", out=tmp_path / "run", **SETTINGS | {"epochs": 3})
+    config = TrainConfig(tmp_path / "street", out=tmp_path / "run", **{**SETTINGS, "epochs": 3})
     with stopping_after(3), pytest.raises(Stopped):
         train(config)
     rows = [list(row.values()) for row in read_csv(tmp_path / "street" / "boxes.csv")]
@@ -270,7 +270,7 @@ def test_a_changed_data_set_is_refused_or_accepted(
     if case == "added":
         shutil.copy(images / "12.png", images / "99.png")
         Image.open(images / "12.png").rotate(180).save(images / "99.png")
-        rows.append(["99.png", "car", 3, 4, 30, 20, "train"])
+        rows.append(["99.png", "car", "3", "4", "30", "20", "train"])
     elif case == "removed":
         (images / "05.png").unlink()
         rows = [row for row in rows if row[0] != "05.png"]
