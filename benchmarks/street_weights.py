@@ -27,6 +27,7 @@ from tamis.moment import seed_of
 from tamis.scores.precision import mean_average_precision
 
 FIRST_CAMERA = 1000
+BATCH, GAIN = 16, 1.0
 CUT = 192, 112
 UNSEEN = (0, 1, 2)
 DAYS = 7 * 86_400
@@ -94,7 +95,7 @@ def varied(images: np.ndarray, targets: np.ndarray, random: np.random.Generator)
     seen = (boxes[..., 2:] - boxes[..., :2]).prod(-1) >= 0.25 * whole
     labels = np.where(seen, targets[..., 4], -1).astype(np.float32)
     pixels = np.stack([cut[:, ::-1] if flip else cut for cut, flip in zip(cuts, mirrored, strict=True)])
-    colour = random.uniform(0.7, 1.3, (count, 1)) + random.uniform(-0.1, 0.1, (count, 3))
+    colour = random.uniform(1 - 0.3 * GAIN, 1 + 0.3 * GAIN, (count, 1)) + GAIN * random.uniform(-0.1, 0.1, (count, 3))
     inputs = (pixels - np.float32(102)) * random.uniform(0.8, 1.25, (count, 1, 1, 1)).astype(np.float32)
     inputs = np.clip((inputs / 255 + np.float32(0.4)) * colour[:, None, None].astype(np.float32), 0, 1)
     return torch.from_numpy(inputs).movedim(3, 1), torch.from_numpy(np.concatenate((boxes, labels[..., None]), 2))
@@ -109,12 +110,12 @@ def train(plan: Plan) -> CenterNet:
     torch.manual_seed(0)
     model = CenterNet(len(CLASS_NAMES), widths=plan.widths).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), plan.lr, weight_decay=1e-4)
-    batches = len(images) // 16
+    batches = len(images) // BATCH
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.epochs * batches, pct_start=0.1)
     for epoch in range(plan.epochs):
         start, total = time.perf_counter(), 0.0
         random = np.random.default_rng(seed_of(0, "varied", epoch))
-        for rows in random.permutation(len(images))[: batches * 16].reshape(-1, 16):
+        for rows in random.permutation(len(images))[: batches * BATCH].reshape(-1, BATCH):
             inputs, boxes = varied(images[rows], targets[rows], random)
             with torch.autocast("cpu", torch.bfloat16):
                 loss = model(inputs, boxes).mean()

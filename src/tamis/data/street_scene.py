@@ -11,7 +11,7 @@ from tamis.data.street_objects import Palette, Sprite, look_alike, pole, tree
 from tamis.moment import seed_of
 
 _LANE, _PAVEMENT = 3.2, 2.6  # widths in metres
-_FAR = 5.0  # pixels to a metre, at a height of 180, where routes end in the depth
+_FAR = 7.0  # pixels to a metre, at a height of 180, where routes end in the depth
 
 
 @dataclass(frozen=True)
