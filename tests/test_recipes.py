@@ -359,7 +359,8 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     demo_command(tmp_path / "demo")
     lines = capsys.readouterr().out.splitlines()
-    labels, counting = lines.index("[1/2] wrong labels"), lines.index("[2/2] counting")
+    labels, counting = lines.index("[1/3] wrong labels"), lines.index("[2/3] counting")
+    culling = lines.index("[3/3] culling")
     told = lines[labels + 2 : labels + 5]
     assert [line.split("  ")[0] for line in told] == [
         "plain training",
@@ -374,8 +375,13 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mean_predictor = 69  # what counting every picture as the average one gives
     assert len(errors) == 2
     assert max(errors) < 0.9 * mean_predictor
-    assert lines[-1] == f"report: {tmp_path}/demo/counting.html"
-    for name in ("report.html", "counting.html"):
+    assert lines[culling - 1] == f"report: {tmp_path}/demo/counting.html"
+    before, random, after = (float(line.split("mAP50")[1].split()[0]) for line in lines[culling:] if "mAP50" in line)
+    assert before + 3 < after
+    assert before < random
+    page = "camera/session-001/report.html"
+    assert lines[-1] == f"report: {tmp_path}/demo/{page}"
+    for name in ("report.html", "counting.html", page):
         assert (tmp_path / "demo" / name).stat().st_size < 5_000_000
 
 

@@ -220,7 +220,7 @@ def explain(run: Path, sample: Annotated[str, Parameter(allow_leading_hyphen=Tru
 
 @app.command
 def demo(out: Path = Path("tamis-demo"), *, threads: int = 1, seed: int = 0) -> None:
-    """Train on digits with 40 % wrong labels in three ways, and a counter in two; takes two minutes on two cores.
+    """Train on digits with 40 % wrong labels, count a crowd, and fit a detector to a street; three minutes on two cores.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The demo: handwritten digits with wrong labels, trained on in three ways; then a counter on a generated crowd.
+"""The demo: handwritten digits with wrong labels, trained on in three ways; a counter on a generated crowd; a street camera.
 
 The digits come inside scikit-learn (1,797 images of 8 x 8 pixels, UCI), so nothing is downloaded.
 """
@@ -13,6 +13,7 @@ from tamis.data import MemoryImages, hold_out
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, make_noise
 from tamis.recipes.demo_counting import counting_chapter
+from tamis.recipes.demo_culling import culling_chapter
 from tamis.recipes.train import train_on
 from tamis.recipes.watching import plain_console
 from tamis.report import suspects, write_report
@@ -44,10 +45,12 @@ def digits(config: TrainConfig) -> Data:
 def demo_command(out: Path, *, threads: int = 1, seed: int = 0) -> None:
     """Show the chapters one after another."""
     console = plain_console()
-    console.print("[1/2] wrong labels")
+    console.print("[1/3] wrong labels")
     labels_chapter(out, console, threads=threads, seed=seed)
-    console.print("[2/2] counting")
+    console.print("[2/3] counting")
     counting_chapter(out, console, threads=threads, seed=seed)
+    console.print("[3/3] culling")
+    culling_chapter(out, console, threads=threads, seed=seed)
 
 
 def labels_chapter(out: Path, console: Console, *, threads: int, seed: int) -> None:
