@@ -89,7 +89,7 @@ def image_hits(
     found, true = _pair(student, teacher, classes)
     groups, truths = true.group.unique_consecutive(return_counts=True)
     hit = match(found.boxes, true.boxes, *_places(groups, found.group), truths, iou)
-    return (found.group // classes).bincount(minlength=len(student))
+    return (found.group[hit] // classes).bincount(minlength=len(student))
 
 
 def class_precision(
