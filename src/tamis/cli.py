@@ -99,7 +99,8 @@ def resize(config: Annotated[ResizeConfig, Parameter(name="*")]) -> None:
 def score(config: Annotated[ScoreConfig | None, Parameter(name="*")] = None) -> None:
     """Score the samples of a data set with trained runs, or with any model and its weights.
 
-    Loss, margin, entropy, EL2N, GraNd, forgetting, AUM; for counting the loss of an image, per pixel, or per head.
+    Loss, margin, entropy, EL2N, GraNd, forgetting, AUM; for counting the loss of an image, per pixel, or per head; for
+    detection the loss of an image, and the confidence loss.
     """
     config = config or ScoreConfig()  # refused, in words of its own
     print(f"tamis score: {', '.join(map(str, config.runs)) or config.model}", flush=True)
@@ -113,7 +114,7 @@ def score(config: Annotated[ScoreConfig | None, Parameter(name="*")] = None) -> 
 
 @app.command
 def predict(config: Annotated[PredictConfig, Parameter(name="*")]) -> None:
-    """Count what is on images, with a picture of where, or classify them, with a trained run."""
+    """Count or find what is on images, with a picture of where, or classify them, with a trained run."""
     print(f"tamis predict: {config.run}", flush=True)
     from tamis.recipes.predict import predict_command
 
@@ -220,7 +221,7 @@ def explain(run: Path, sample: Annotated[str, Parameter(allow_leading_hyphen=Tru
 
 @app.command
 def demo(out: Path = Path("tamis-demo"), *, threads: int = 1, seed: int = 0) -> None:
-    """Train on digits with 40 % wrong labels, count a crowd, and fit a detector to a street; three minutes on two cores.
+    """Train on digits with 40 % wrong labels, count a crowd, fit a detector to a street; three minutes on two cores.
 
     Parameters
     ----------

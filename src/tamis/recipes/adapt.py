@@ -61,7 +61,7 @@ def adapt_command(config: AdaptConfig) -> None:
     result = adapt(config, console)
     judged, times = result["judged"], result["factor"]["seconds"]
     console.print(
-        f"mAP50 {100 * judged['untrained']:.1f} % -> {100 * judged['trained']:.1f} % on {judged['where']}; labelling and "
-        f"training on everything would take {times:.0f} times as long (reckoned)"
+        f"mAP50 {100 * judged['untrained']:.1f} % -> {100 * judged['trained']:.1f} % on {judged['where']}; labelling "
+        f"and training on everything would take {times:.0f} times as long (reckoned)"
     )
     console.print(f"session: {config.folder}")

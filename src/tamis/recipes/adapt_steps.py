@@ -140,7 +140,7 @@ class Steps:
         return folder / "data"
 
     def trained(self, folder: Path, strategy: str, culled: dict[str, Any], jury: Jury, size: Size | None) -> Trained:
-        """Train the student on a culled folder, and judge it; the last epoch, since the best would be chosen by the jury."""
+        """Train the student on a culled folder, and judge it after its last epoch: the best would be the jury's."""
         config = self._training(folder, size)
         self.console.print(f"training on {culled['counts']['kept']:,} frames ({strategy}), epochs: {config.epochs}")
         fitted = train_on(load_for(config), config, self.console, lines=False)

@@ -1,4 +1,4 @@
-"""The demo: handwritten digits with wrong labels, trained on in three ways; a counter on a generated crowd; a street camera.
+"""The demo: digits with wrong labels, trained on in three ways; a counter on a generated crowd; a street camera.
 
 The digits come inside scikit-learn (1,797 images of 8 x 8 pixels, UCI), so nothing is downloaded.
 """

@@ -26,15 +26,15 @@ def culling_chapter(out: Path, console: Console, *, threads: int, seed: int) -> 
     result = adapt(config, Console(quiet=True))
     counts, judged = result["counts"], result["judged"]
     console.print(
-        f"{counts['frames']:,} frames of a street, {counts['passed']:,} with something new, {counts['judged']:,} shown to "
-        f"the teacher, {counts['kept']:,} kept; {judged['images']} later ones to judge by"
+        f"{counts['frames']:,} frames of a street, {counts['passed']:,} with something new, {counts['judged']:,} shown "
+        f"to the teacher, {counts['kept']:,} kept; {judged['images']} later ones to judge by"
     )
     random = next(each["map50"] for each in result["strategies"] if each["name"] == "random")
     console.print(f"{'the student as it came':<27} mAP50 {100 * judged['untrained']:5.1f} %")
     console.print(f"{'trained on random frames':<27} mAP50 {100 * random:5.1f} %")
     seconds = sum(cost["seconds"] for cost in result["costs"])
     console.print(
-        f"{'trained on what was kept':<27} mAP50 {100 * judged['trained']:5.1f} %; {seconds:.0f} s in all, everything would "
-        f"take {result['factor']['seconds']:.0f} times as long (reckoned)"
+        f"{'trained on what was kept':<27} mAP50 {100 * judged['trained']:5.1f} %; {seconds:.0f} s in all, everything "
+        f"would take {result['factor']['seconds']:.0f} times as long (reckoned)"
     )
     console.print(f"report: {out / 'camera' / 'session-001' / 'report.html'}")

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tamis.data.boxed import BoxedImages
 from tamis.data.counted import CountedImages
 from tamis.data.decode import UnreadableImage, decode
 from tamis.data.images import FileImages, MemoryImages
@@ -110,7 +111,7 @@ def _look(source: Images, position: int, row: np.void) -> np.ndarray:
     return _shrunk(image, COARSE)
 
 
-def _content(source: FileImages | CountedImages, position: int, row: np.void) -> Path | bytes:
+def _content(source: FileImages | CountedImages | BoxedImages, position: int, row: np.void) -> Path | bytes:
     """The bytes of a file; its path where it cannot be read, for `decode` to say why."""
     file = source.read(int(source.rows[position]))
     if isinstance(file, bytes):
