@@ -28,6 +28,7 @@ from tamis.scores.precision import mean_average_precision
 
 FIRST_CAMERA = 1000
 BATCH = 8
+CUT = 192, 112  # width and height in pixels of what is trained on
 UNSEEN = (0, 1, 2)
 DAYS = 7 * 86_400
 FOLDER = Path(__file__).resolve().parents[1] / "src" / "tamis" / "models" / "data"
@@ -46,19 +47,19 @@ class Plan:
 
 
 PLANS = {
-    "student": Plan("centernet-tiny", TINY, 8, 150, 20, 4e-3),
+    "student": Plan("centernet-tiny", TINY, 8, 150, 20, 3e-3),
     "teacher": Plan("centernet-small", SMALL, 70, 120, 7, 2e-3),
 }
 
 
 def draw(seed: int, count: int) -> tuple[list[np.ndarray], list[Detections]]:
-    """Frames of a camera at random seconds of a week, most of them with three objects or more."""
+    """Frames of a camera at random seconds of a week, few of which show nothing."""
     camera = StreetCamera(seed)
     random = np.random.default_rng(seed_of(seed, "weights"))
     pictures, truths = [], []
     while len(pictures) < count:
         picture, truth, _ = camera.frame(int(random.integers(DAYS)))
-        if random.random() < (0.1, 0.4, 0.4, 1.0)[min(len(truth), 3)]:
+        if len(truth) or random.random() < 0.15:
             pictures.append(picture)
             truths.append(truth)
     return pictures, truths
@@ -73,24 +74,34 @@ def as_targets(truths: list[Detections]) -> np.ndarray:
 
 
 def varied(images: np.ndarray, targets: np.ndarray, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Half of the images mirrored, all with another brightness, contrast and colour.
+    """Cut-outs around one box of each picture, mirrored or not, with another brightness, contrast and colour.
+
+    Boxes of which less than a quarter is left do not count. Of the same number of pictures, whole ones teach what
+    these cameras look like: mAP50 on unseen cameras 0.08, with cut-outs 0.18.
 
     Args:
         images: uint8 (b, h, w, 3).
         targets: float32 (b, k, 5).
         random: to draw from.
     """
-    count, width = len(images), images.shape[2]
-    mirrored, targets = random.random(count) < 0.5, targets.copy()
-    targets[mirrored] = targets[mirrored][..., [2, 1, 0, 3, 4]]
-    targets[mirrored, :, 0:3:2] = width - targets[mirrored, :, 0:3:2]
-    pixels = np.stack([image[:, ::-1] if flip else image for image, flip in zip(images, mirrored, strict=True)])
-    contrast, colour = random.uniform(0.8, 1.25, (count, 1)), random.uniform(0.8, 1.2, (count, 1))
-    slope = np.float32(contrast * (colour + random.uniform(-0.1, 0.1, (count, 3))) / 255)
-    inputs = np.clip(
-        (pixels - np.float32(102)) * slope[:, None, None] + np.float32(0.4) * np.float32(colour)[:, None, None], 0, 1
-    )
-    return torch.from_numpy(inputs).movedim(3, 1), torch.from_numpy(targets)
+    count, (width, height) = len(images), CUT
+    boxes, size = targets[..., :4].copy(), np.array((*CUT, *CUT), np.float32)
+    chosen = boxes[np.arange(count), random.integers(np.maximum((targets[..., 4] >= 0).sum(1), 1))]
+    corner = (chosen[:, :2] + chosen[:, 2:]) / 2 - random.uniform(0.1, 0.9, (count, 2)) * CUT
+    corner = np.clip(corner, 0, (images.shape[2] - width, images.shape[1] - height)).astype(int)
+    cuts = [image[y : y + height, x : x + width] for image, (x, y) in zip(images, corner.tolist(), strict=True)]
+    whole = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    boxes = np.clip(boxes - np.tile(corner, 2)[:, None], 0, size).astype(np.float32)
+    mirrored = random.random(count) < 0.5
+    boxes[mirrored] = boxes[mirrored][..., [2, 1, 0, 3]]
+    boxes[mirrored, :, 0::2] = width - boxes[mirrored, :, 0::2]
+    seen = (boxes[..., 2:] - boxes[..., :2]).prod(-1) >= 0.25 * whole
+    labels = np.where(seen, targets[..., 4], -1).astype(np.float32)
+    pixels = np.stack([cut[:, ::-1] if flip else cut for cut, flip in zip(cuts, mirrored, strict=True)])
+    colour = random.uniform(0.7, 1.3, (count, 1)) + random.uniform(-0.1, 0.1, (count, 3))
+    inputs = (pixels - np.float32(102)) * random.uniform(0.8, 1.25, (count, 1, 1, 1)).astype(np.float32)
+    inputs = np.clip((inputs / 255 + np.float32(0.4)) * colour[:, None, None].astype(np.float32), 0, 1)
+    return torch.from_numpy(inputs).movedim(3, 1), torch.from_numpy(np.concatenate((boxes, labels[..., None]), 2))
 
 
 def train(plan: Plan) -> CenterNet:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import culling_tables
 from counting_tables import counting, density, paper_counting, scoring, wrong_points
 from counting_tables import summary as counting_summary
 from markdown_tables import Row, grouped, spread, table, where
@@ -235,6 +236,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-counting": paper_counting,
     "density": density,
     "scoring": scoring,
+    "culling": culling_tables.strategies,
+    "culling-summary": culling_tables.summary,
+    "culling-costs": culling_tables.costs,
+    "precision": culling_tables.precision,
     "faults": faults,
     "augmentation": augmentation,
     "demo": demo,

@@ -11,7 +11,7 @@ def heat_map(boxes: list[tuple[float, float, float, float, int]], classes: int, 
     heat = [[[0.0] * width for _ in range(height)] for _ in range(classes)]
     for x1, y1, x2, y2, label in boxes:
         column, row = cell((x1, y1, x2, y2), height, width)
-        across, down = (min(max(0.09 * side / STRIDE, 0.35), REACH / 2.5) for side in (x2 - x1, y2 - y1))
+        across, down = (min(max(0.09 * side / STRIDE, 0.6), REACH / 2.5) for side in (x2 - x1, y2 - y1))
         for y in range(height):
             for x in range(width):
                 if abs(x - column) <= REACH and abs(y - row) <= REACH:

@@ -55,11 +55,9 @@ def test_losses_are_the_papers(batch: list[list[Box]], seed: int) -> None:
     heat, found = maps(len(batch), seed)
     losses = detection_losses(heat, found, padded(batch, 6))
     for number, image in enumerate(batch):
-        # Centres as float32 has them, since a cell's border is a step.
-        image = [(*torch.tensor(box[:4]).tolist(), box[4]) for box in image]
         total = focal(heat[number].tolist(), heat_map(image, CLASSES, HEIGHT, WIDTH))
         corners = found[number].permute(1, 2, 0).tolist()
-        total += 2 * sum(box_loss(corners, box[:4]) for box in image)
+        total += 5 * sum(box_loss(corners, (x1, y1, x2, y2)) for x1, y1, x2, y2, _ in image)
         assert losses[number].item() == pytest.approx(total / max(1, len(image)), rel=1e-4)
 
 

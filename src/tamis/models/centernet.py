@@ -70,7 +70,7 @@ class CenterNet(nn.Module):
                 boxes without an area do not count.
 
         Returns:
-            With targets, float32 (b,): the focal loss of the heat maps and twice the GIoU loss, each divided by the
+            With targets, float32 (b,): the focal loss of the heat maps and five times the GIoU loss, each divided by the
             number of the image's boxes. Without, b detections in pixels of the inputs, most confident first, at most
             100 and none below a confidence of 0.01.
         """
