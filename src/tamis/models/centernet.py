@@ -70,9 +70,9 @@ class CenterNet(nn.Module):
                 boxes without an area do not count.
 
         Returns:
-            With targets, float32 (b,): the focal loss of the heat maps and five times the GIoU loss, each divided by the
-            number of the image's boxes. Without, b detections in pixels of the inputs, most confident first, at most
-            100 and none below a confidence of 0.01.
+            With targets, float32 (b,): the focal loss of the heat maps and five times the GIoU loss, each divided by
+            the number of the image's boxes. Without, b detections in pixels of the inputs, most confident first, at
+            most 100 and none below a confidence of 0.01.
         """
         if targets is not None:
             heat, boxes = self._maps(inputs)
