@@ -37,7 +37,7 @@ from tamis.recipes.cull_config import CullConfig
 from tamis.recipes.data import Data
 from tamis.recipes.start import start_of
 from tamis.recipes.train import train_on
-from tamis.scores import mean_average_precision
+from tamis.scores import ConfidenceLoss, confidence_loss, mean_average_precision
 
 CACHE = Path(tempfile.gettempdir()) / "tamis-benchmark-cameras"
 DAY = 86_400
@@ -105,8 +105,13 @@ class Camera:
 
     @cached_property
     def manifest(self) -> dict[str, np.ndarray]:
-        table = pq.read_table(self.whole / "manifest.parquet")
-        return {name: table[name].to_numpy() for name in ("key", "score", "precision")}
+        """Keys, confidence losses and precisions of all frames."""
+        table = pq.read_table(self.whole / "manifest.parquet", columns=["key", "precision"])
+        found = pq.read_table(self.whole / "detections.parquet", columns=["position", "who", "score"])
+        own = (found["who"].to_numpy() == "student") & (found["score"].to_numpy() >= ConfidenceLoss().min_confidence)
+        each = confidence_loss(torch.tensor(found["score"].to_numpy()[own])).numpy()
+        score = np.bincount(found["position"].to_numpy()[own], each, len(table))
+        return {"key": table["key"].to_numpy(), "score": score, "precision": table["precision"].to_numpy()}
 
     @cached_property
     def jury(self) -> "Jury":
@@ -253,7 +258,7 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=500)
     parser.add_argument("--keep", type=int, nargs="+", default=[256])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--arms", nargs="+", default=["untrained", *ALL], choices=["untrained", *ALL, "full"])
     parser.add_argument("--no-gate", action="store_true")
     parser.add_argument("--amp", default="bf16")
