@@ -8,7 +8,7 @@ from tamis.data.street import StreetCamera, write_street
 from tamis.recipes.adapt import adapt
 from tamis.recipes.adapt_config import AdaptConfig
 
-FRAMES, KEEP, EPOCHS = 600, 64, 12
+FRAMES, KEEP, EPOCHS = 800, 64, 15
 _CAMERA = 7  # the detectors were trained on cameras from 1000 on
 _STEP = 86_400 // FRAMES  # seconds from frame to frame: a day
 
@@ -21,7 +21,7 @@ def culling_chapter(out: Path, console: Console, *, threads: int, seed: int) -> 
         write_street(film, StreetCamera(_CAMERA), range(0, FRAMES * _STEP, _STEP))
     config = AdaptConfig(
         [film], student="street-student", teacher="street-teacher", out=out / "camera", keep=KEEP, epochs=EPOCHS,
-        judge_share=0.2, judge_frames=60, compare=["random"], threads=threads, seed=seed,
+        judge_share=0.2, judge_frames=100, compare=["random"], threads=threads, seed=seed,
     )  # fmt: skip
     result = adapt(config, Console(quiet=True))
     counts, judged = result["counts"], result["judged"]
