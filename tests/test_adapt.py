@@ -17,6 +17,9 @@ from tamis.models import build_detector, open_detector, save_detector
 from tamis.recipes.adapt import adapt
 from tamis.recipes.adapt_config import AdaptConfig
 from tamis.recipes.adapt_sessions import session_of
+from tamis.recipes.commands import report_command
+from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.cull_detectors import open_detectors
 from tamis.recipes.detector_of import detector_of
 from tamis.recipes.resize import resize
 from tamis.recipes.resize_config import ResizeConfig
@@ -134,3 +137,15 @@ def test_resize_without_boxes(camera: Path, tmp_path: Path) -> None:
     assert found.sizes[0].map50 is None
     with pytest.raises(FileNotFoundError, match="is not there"):
         resize(replace(config, data=tmp_path / "nothing.mp4"), detector_of(student))
+
+
+def test_a_run_can_cull(sessions: Path, camera: Path) -> None:
+    run = str(sessions / "session-001" / "train")
+    found = open_detectors(CullConfig([camera / "may.mp4"], student=run, teacher=run))
+    assert found.student is not None
+    assert found.class_names == CLASSES == found.student.class_names
+
+
+def test_report_of_a_culled_folder(sessions: Path, tmp_path: Path) -> None:
+    report_command([sessions / "session-001"], tmp_path / "page.html")
+    assert "confidence+precision" in (tmp_path / "page.html").read_text()

@@ -193,7 +193,7 @@ def report(runs: list[Path], *, out: Path | None = None) -> None:
     Parameters
     ----------
     runs
-        Run folders; the first one with data parameters is the one whose suspects are shown.
+        Run folders; the first one with data parameters is the one whose suspects are shown. Or one culled folder.
     out
         The page; by default report.html in the first run folder.
     """

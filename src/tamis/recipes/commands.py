@@ -16,6 +16,8 @@ from tamis.recipes.suspect_list import write_suspects
 from tamis.recipes.train import load_for, train_on
 from tamis.recipes.watching import judged, plain_console
 from tamis.report import write_report
+from tamis.report.cull_page import write_cull_page
+from tamis.report.cull_reading import is_culled
 
 
 def train_command(config: TrainConfig) -> None:
@@ -89,6 +91,9 @@ def _costs(costs: dict[str, Any]) -> str:
 def report_command(runs: Sequence[Path], out: Path | None) -> None:
     """Write a page from run folders; thumbnails are taken from the data if it is still there, as it was."""
     console = plain_console()
+    if len(runs) == 1 and is_culled(runs[0]):
+        console.print(f"report: {write_cull_page(runs[0], out=out)}")
+        return
     # The page shows the suspects of the first run that has a sigma for each sample.
     instance = [run for run in runs if TrainConfig.read(run).data_parameters in ("instance", "joint")]
     with console.status("reading the runs"):

@@ -35,8 +35,8 @@ class CullConfig:
 
     Attributes:
         sources: videos, folders of images or of videos, globs, text lists of them, or COCO files; of one camera.
-        student: the small detector: street-student, NAME=weights-file, file.onnx, ultralytics:file.pt or your own
-            module:callable.
+        student: the small detector: street-student, NAME=weights-file, file.onnx, ultralytics:file.pt, the run folder
+            of a training, or your own module:callable.
         teacher: the big detector, likewise; it sees only what is left for it, and its boxes become the labels.
         keep: how many frames are kept, or below 1 which share of all.
         out: the folder of the culled set; by default culled/ and the first source's name. The same command again goes

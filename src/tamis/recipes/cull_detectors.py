@@ -12,8 +12,8 @@ from tamis.fit.settings import device_of
 from tamis.models.class_names import check_same_classes
 from tamis.models.detector_flops import flops
 from tamis.models.mapped_detector import MappedDetector
-from tamis.models.open_detector import open_detector
 from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.detector_of import detector_of
 from tamis.scores import ConfidenceLoss
 
 _LEAST = 0.01  # confidence from which on a detector tells a box at all
@@ -59,7 +59,7 @@ def open_detectors(config: CullConfig, student: Detector | None = None, teacher:
         least = min(_LEAST, config.min_confidence)
         # With a map the list of classes is of the new names: what is in a file is told by the file alone.
         names = None if config.class_map else config.classes or None
-        return open_detector(spec, class_names=names, device=device, amp=config.amp, min_confidence=least)
+        return detector_of(spec, class_names=names, device=device, amp=config.amp, min_confidence=least)
 
     needed = config.scored or config.compared
     pair = [teacher or opened(config.teacher)] + ([student or opened(config.student)] if needed else [])
