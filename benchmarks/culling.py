@@ -41,7 +41,11 @@ from tamis.scores import ConfidenceLoss, confidence_loss, mean_average_precision
 
 CACHE = Path(tempfile.gettempdir()) / "tamis-benchmark-cameras"
 DAY = 86_400
-ALL = ("every", "random", "confidence", "precision", "confidence+precision", "gate, confidence+precision")
+ALL = (
+    "every", "random", "confidence", "precision", "confidence+precision", "gate, confidence+precision",
+    "gate, diverse, confidence+precision",
+)  # fmt: skip
+_APART = 10.0  # seconds of the film between frames of the diverse arm
 SOME = ("every", "random", "confidence+precision")
 
 
@@ -157,7 +161,8 @@ def chosen(camera: Camera, strategy: str, count: int, seed: int) -> np.ndarray:
         first = np.sort(hardest(score, 4 * count))
         places = first[hardest(wrong[first], count)]
     else:
-        config = camera.culling(f"gate-{count}", keep=count)
+        diverse = _APART if "diverse" in strategy else 0.0
+        config = camera.culling(f"gate-{count}" + "-diverse" * bool(diverse), keep=count, diverse=diverse)
         cull(config)
         kept = pq.read_table(config.folder / "manifest.parquet", columns=["key", "stage"])
         return np.array(
