@@ -41,7 +41,7 @@ def training_step(
         optimizer.zero_grad()
         model(inputs, targets).mean().backward()
         optimizer.step()
-        float(next(iter(model.parameters())).flatten()[0])  # waits for the device
+        float(next(iter(model.parameters())).detach().flatten()[0])  # waits for the device
         seconds.append(perf_counter() - began)
     each = median(seconds[1:]) / len(images)
     return Step(each, None if flops is None else _FORWARD_AND_BACKWARD * flops, epochs)
