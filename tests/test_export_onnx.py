@@ -63,9 +63,14 @@ def test_dynamic_file_takes_other_sizes(student: Any, tmp_path: Path) -> None:
         with torch.no_grad():
             boxes, scores, _ = student.raw(images)
         found = session.run(["boxes", "scores"], {"images": images.numpy()})
-        real = scores > 0.01
-        torch.testing.assert_close(torch.from_numpy(found[0])[real], boxes[real], rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(torch.from_numpy(found[1]), scores, rtol=1e-4, atol=1e-5)
+        # Boxes whose scores differ in the last bits may have changed places: each has its like on the other side.
+        ours, theirs = (
+            torch.cat([box[0], score[0, :, None]], 1).double()[score[0] > 0.01]
+            for box, score in ((boxes, scores), (torch.from_numpy(found[0]), torch.from_numpy(found[1])))
+        )
+        apart = torch.cdist(ours, theirs, compute_mode="donot_use_mm_for_euclid_dist")
+        assert max(apart.amin(0).max(), apart.amin(1).max()) < 2e-3
 
 
 @pytest.mark.slow
