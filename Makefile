@@ -22,7 +22,7 @@ help:  ## list the targets
 	$(UV) sync --frozen $(EXTRAS) --quiet --compile-bytecode
 	@touch $@
 
-demo: .venv/.locked  ## three trainings on digits with 40 % wrong labels, and a report
+demo: .venv/.locked  ## wrong labels, a crowd to count, a street camera; three reports
 	$(RUN) tamis demo
 
 test: .venv/.locked  ## the quick tests

@@ -40,7 +40,7 @@ class AdaptConfig:
         replay: train on what earlier sessions kept as well.
         epochs: of the student's training.
         train_batch: images of a step of it.
-        lr: its learning rate; by default what suits the task (docs/detectors.md).
+        lr: its learning rate; by default that of `tamis train --task detection`.
         optimizer: a name in torch.optim.
         zoom: as of `tamis train`.
         resize: look for the smallest size at which the student is about as sure (optResolution).
