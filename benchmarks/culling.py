@@ -6,7 +6,6 @@ training sees: with the teacher's boxes as truth, as in the paper, and with the 
 steps. Rows that are in the results already are not run again.
 
     python benchmarks/culling.py strategies --cameras 0 1 2 --frames 5000 --seeds 0 1 2
-    python benchmarks/culling.py strategies --pets /path/to/pets09_s2l1 --student fastestdet.onnx --teacher ...
     python benchmarks/culling.py pipeline --cameras 0 1 2 --frames 5000
     python benchmarks/culling.py pipeline --cameras 0 --frames 86400 --step 1
 """
@@ -50,6 +49,49 @@ SOME = ("every", "random", "confidence+precision")
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """A culled folder that holds every frame of a film, with boxes of both detectors.
+
+    Attributes:
+        folder: where it lies.
+        first: only so many frames are chosen from.
+        size: width and height that the images are trained on at; None = as they are.
+    """
+
+    folder: Path
+    first: int | None = None
+    size: tuple[int, int] | None = None
+
+    @cached_property
+    def data(self) -> BoxedImages:
+        return BoxedImages.from_boxes(open_boxes(self.folder)[0]).with_size(self.size).held(4 << 30)
+
+    def place(self, key: str) -> int:
+        """The row in `data` of a frame."""
+        return self._rows[key]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        images = json.loads((self.folder / "coco.json").read_text())["images"]
+        names = {name: row for row, name in enumerate(self.data.keys)}
+        found = {
+            image["key"]: names.get(image["file_name"], names.get(f"images/{image['file_name']}")) for image in images
+        }
+        return {key: row for key, row in found.items() if row is not None}
+
+    @cached_property
+    def manifest(self) -> dict[str, np.ndarray]:
+        """Keys, confidence losses and precisions of the frames."""
+        table = pq.read_table(self.folder / "manifest.parquet", columns=["key", "precision"])
+        found = pq.read_table(self.folder / "detections.parquet", columns=["position", "who", "score"])
+        own = (found["who"].to_numpy() == "student") & (found["score"].to_numpy() >= ConfidenceLoss().min_confidence)
+        each = confidence_loss(torch.tensor(found["score"].to_numpy()[own])).numpy()
+        score = np.bincount(found["position"].to_numpy()[own], each, len(table))
+        columns = {"key": table["key"].to_numpy(), "score": score, "precision": table["precision"].to_numpy()}
+        return {name: column[: self.first] for name, column in columns.items()}
+
+
+@dataclass(frozen=True)
 class Camera:
     """A generated camera: a day of it to train on, every so many-th frame of the next one to judge by."""
 
@@ -84,38 +126,10 @@ class Camera:
         return CullConfig(sources=[self.film], out=CACHE / f"{self.film.stem}-{out}", **chosen)
 
     @cached_property
-    def whole(self) -> Path:
-        """Every frame with boxes of both detectors, as a culled folder."""
+    def whole(self) -> Labelled:
         config = self.culling("whole", strategy="precision", keep=self.frames, gate=False)
         cull(config)
-        return config.folder
-
-    @cached_property
-    def data(self) -> BoxedImages:
-        return BoxedImages.from_boxes(open_boxes(self.whole)[0]).held(4 << 30)
-
-    def place(self, key: str) -> int:
-        """The row in `data` of a frame."""
-        return self._rows[key]
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        images = json.loads((self.whole / "coco.json").read_text())["images"]
-        names = {name: row for row, name in enumerate(self.data.keys)}
-        found = {
-            image["key"]: names.get(image["file_name"], names.get(f"images/{image['file_name']}")) for image in images
-        }
-        return {key: row for key, row in found.items() if row is not None}
-
-    @cached_property
-    def manifest(self) -> dict[str, np.ndarray]:
-        """Keys, confidence losses and precisions of all frames."""
-        table = pq.read_table(self.whole / "manifest.parquet", columns=["key", "precision"])
-        found = pq.read_table(self.whole / "detections.parquet", columns=["position", "who", "score"])
-        own = (found["who"].to_numpy() == "student") & (found["score"].to_numpy() >= ConfidenceLoss().min_confidence)
-        each = confidence_loss(torch.tensor(found["score"].to_numpy()[own])).numpy()
-        score = np.bincount(found["position"].to_numpy()[own], each, len(table))
-        return {"key": table["key"].to_numpy(), "score": score, "precision": table["precision"].to_numpy()}
+        return Labelled(config.folder)
 
     @cached_property
     def jury(self) -> "Jury":
@@ -143,9 +157,9 @@ class Jury:
         }
 
 
-def chosen(camera: Camera, strategy: str, count: int, seed: int) -> np.ndarray:
-    """Rows of `camera.data` that a strategy keeps."""
-    table = camera.manifest
+def chosen(film: Labelled, strategy: str, count: int, seed: int) -> np.ndarray:
+    """Rows of `film.data` that a strategy keeps."""
+    table = film.manifest
     total, score, wrong = len(table["score"]), table["score"], 1 - table["precision"]
     if strategy == "full":
         places = np.arange(total)
@@ -157,38 +171,36 @@ def chosen(camera: Camera, strategy: str, count: int, seed: int) -> np.ndarray:
         places = hardest(score, count)
     elif strategy == "precision":
         places = hardest(wrong, count)
-    elif strategy == "confidence+precision":
+    else:
         first = np.sort(hardest(score, 4 * count))
         places = first[hardest(wrong[first], count)]
-    else:
-        diverse = _APART if "diverse" in strategy else 0.0
-        config = camera.culling(f"gate-{count}" + "-diverse" * bool(diverse), keep=count, diverse=diverse)
-        cull(config)
-        kept = pq.read_table(config.folder / "manifest.parquet", columns=["key", "stage"])
-        return np.array(
-            [
-                camera.place(key)
-                for key, stage in zip(*map(lambda c: c.to_pylist(), kept), strict=True)
-                if stage == "kept"
-            ]
-        )
-    return np.array([camera.place(key) for key in table["key"][np.sort(places)].tolist()])
+    return np.array([film.place(key) for key in table["key"][np.sort(places)].tolist()])
 
 
-def trained(camera: Camera, rows: np.ndarray, epochs: int, seed: int) -> tuple[Detector, float, int]:
+def gated(camera: Camera, strategy: str, count: int) -> np.ndarray:
+    """Rows of the camera's data that a whole cull with the gate keeps."""
+    diverse = _APART if "diverse" in strategy else 0.0
+    config = camera.culling(f"gate-{count}" + "-diverse" * bool(diverse), keep=count, diverse=diverse)
+    cull(config)
+    kept = pq.read_table(config.folder / "manifest.parquet", columns=["key", "stage"]).to_pylist()
+    return np.array([camera.whole.place(row["key"]) for row in kept if row["stage"] == "kept"])
+
+
+def trained(
+    film: Labelled, rows: np.ndarray, epochs: int, seed: int, amp: str, **settings: Any
+) -> tuple[Detector, float, int]:
     """The student trained on these rows, the seconds that took, and how many images it saw."""
-    start = start_of("street-student")
+    start = start_of("street-student", CACHE)
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
-            data=camera.whole, task="detection", model=start.model, weights=start.weights, epochs=epochs,
-            out=Path(folder) / "run", seed=seed, threads=1, workers=0, amp=camera.amp, channels_last=True,  # type: ignore[arg-type]
-            history=False, report=False, evaluate_every=epochs, checkpoint_seconds=3600.0,
+            data=film.folder, task="detection", model=start.model, weights=start.weights, epochs=epochs,
+            out=Path(folder) / "run", seed=seed, threads=1, workers=0, amp=amp, channels_last=True,  # type: ignore[arg-type]
+            history=False, report=False, evaluate_every=epochs, checkpoint_seconds=3600.0, **settings,
         )  # fmt: skip
-        data = camera.data.select(torch.from_numpy(rows))
-        few = camera.data.select(torch.arange(1))
+        data, few = (film.data.select(each) for each in (torch.from_numpy(rows), torch.arange(1)))
         fitted = train_on(Data(data, few), config)
     costs = fitted.result["costs"]
-    detector = ModuleDetector(fitted.model.eval(), camera.data.class_names, amp=camera.amp)
+    detector = ModuleDetector(fitted.model.eval(), film.data.class_names, amp=amp)
     return detector, costs["seconds_training"], costs["samples_seen"]
 
 
@@ -211,8 +223,8 @@ def strategies(camera: Camera, counts: list[int], seeds: list[int], epochs: int,
                 identity = about | {"arm": arm, "n": kept, "seed": seed}
                 if done("culling", **identity):
                     continue
-                rows = chosen(camera, arm, count, seed)
-                detector, seconds, seen = trained(camera, rows, epochs, seed)
+                rows = gated(camera, arm, count) if "gate" in arm else chosen(camera.whole, arm, count, seed)
+                detector, seconds, seen = trained(camera.whole, rows, epochs, seed, camera.amp)
                 row = identity | {"kept": len(rows), "training_seconds": round(seconds, 2), "images_seen": seen}
                 append("culling", row | camera.jury(detector))
                 print(row | camera.jury(detector), flush=True)

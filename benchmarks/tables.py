@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import boxes_tables
 import culling_tables
 from counting_tables import counting, density, paper_counting, scoring, wrong_points
 from counting_tables import summary as counting_summary
 from markdown_tables import Row, grouped, spread, table, where
+from paper_label_tables import paper_labels
 from record import read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -234,12 +236,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "counting-summary": counting_summary,
     "wrong-points": wrong_points,
     "paper-counting": paper_counting,
+    "paper-labels": paper_labels,
     "density": density,
     "scoring": scoring,
     "culling": culling_tables.strategies,
     "culling-summary": culling_tables.summary,
     "culling-costs": culling_tables.costs,
     "precision": culling_tables.precision,
+    "boxes-noise": boxes_tables.noise,
+    "boxes-occlusion": boxes_tables.occlusion,
+    "boxes-overhead": boxes_tables.overhead,
     "faults": faults,
     "augmentation": augmentation,
     "demo": demo,

@@ -14,8 +14,8 @@ FLOORS = [
     {"recipes"},
     {"report", "fit", "tasks", "data", "models", "culling"},
     {"run", "sampler", "methods"},
-    {"temperature", "history", "checkpoint", "rules", "scores"},
-    {"ledger", "paces", "thresholds", "buckets"},
+    {"temperature", "box_temperature", "history", "checkpoint", "rules", "scores"},
+    {"ledger", "paces", "thresholds", "buckets", "rows"},
     {"moment", "batch", "detections", "files", "lock"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,7 +1,7 @@
 """What a detector finds on an image, and what a detector is."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -55,6 +55,19 @@ class Detections:
     def none() -> "Detections":
         """An image without boxes."""
         return Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+
+class ImageLosses(NamedTuple):
+    """The losses of a batch of images and what of them is due to each box, with gradients.
+
+    Attributes:
+        image: float32 (b,), the loss of each image.
+        box: float32 (b, k), the part that is due to the anchors (cells, proposals) matched to each row of the targets;
+            0 for padding. What is left, `image - box.sum(1)`, is the background's.
+    """
+
+    image: Tensor
+    box: Tensor
 
 
 class Detector(Protocol):

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from tamis.box_temperature import BoxParameters
 from tamis.paces import Pace, Polynomial
 from tamis.rules import Clip, DropHard, InfoBatch, RandomSubset, Rule, SelfPaced, Uniform, Within
 from tamis.temperature import DataParameters, LazySGD
@@ -20,6 +21,11 @@ def lasting_rate(epochs: int) -> float:
     too low for a long one. Found on digits and Fashion-MNIST at 15 to 90 epochs (docs/log.md).
     """
     return 0.25 * (15 / epochs) ** (1 / 3)
+
+
+def box_rate(epochs: int) -> float:
+    """Default rate of log sigma of a box for its own loss; so far that of samples."""
+    return lasting_rate(epochs)
 
 
 def early_rate(epochs: int) -> float:
@@ -124,8 +130,8 @@ class Temperature:
         class_decay: weight decay of the class rows (section 3.1: 5e-4).
         instance_rate: learning rate of log sigma of a sample for *its own* loss, so that it does not depend on
             the batch
-            size; the paper's rate for the mean loss of a batch of b is b times as high. None derives it from the
-            number of epochs.
+            size; the paper's rate for the mean loss of a batch of b is b times as high. Of a box likewise, for images
+            of a mean number of boxes. None derives it from the number of epochs.
         instance_decay: weight decay of the instance rows.
         momentum: of both; it is a memory over visits of a row.
         schedule: "linear" lets both rates fall to 0 over the training, "constant" keeps them (as the paper does).
@@ -133,6 +139,7 @@ class Temperature:
         clamp: "touched" keeps sigma of the touched rows in [min(1/20, start), 20], "published" all rows in
             [1/20, 20] after
             every step, "none" leaves them free.
+        regression: sigma of a box also is the learned noise scale of its regression loss.
     """
 
     kind: Literal["class", "instance", "joint"] = "instance"
@@ -144,6 +151,7 @@ class Temperature:
     schedule: Literal["constant", "linear"] = "linear"
     decay: Literal["per_member", "per_row"] = "per_member"
     clamp: Literal["touched", "published", "none"] = "touched"
+    regression: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("class", "instance", "joint"):
@@ -153,9 +161,11 @@ class Temperature:
         if self.schedule not in ("constant", "linear"):
             raise ValueError(f'schedule must be "constant" or "linear", got {self.schedule!r}')
 
-    def rate(self, method: Method, epochs: int) -> float:
-        """The instance rate: the given one, or the method's default for a training of so many epochs."""
-        return method.instance_rate(epochs) if self.instance_rate is None else self.instance_rate
+    def rate(self, method: Method, epochs: int, *, boxes: bool = False) -> float:
+        """The instance rate: the given one, or the default of the method or of boxes, for so many epochs."""
+        if self.instance_rate is not None:
+            return self.instance_rate
+        return box_rate(epochs) if boxes else method.instance_rate(epochs)
 
     def rows(self, classes: int, samples: int) -> DataParameters:
         """Fresh data parameters of this kind."""
@@ -164,8 +174,25 @@ class Temperature:
             samples=None if self.kind == "class" else samples,
         )
 
-    def optimizer(self, rows: DataParameters, rate: float, batch_size: int) -> LazySGD:
-        """The optimiser of the rows, one group for each table, for the mean loss of batches of `batch_size`."""
+    def box_rows(self, starts: Tensor, classes: int, total: Callable[[Tensor], Tensor]) -> BoxParameters:
+        """Fresh data parameters of this kind for boxes; see `BoxParameters`."""
+        return BoxParameters(
+            starts,
+            classes=None if self.kind == "instance" else classes,
+            instance=self.kind != "class",
+            regression=self.regression,
+            total=total,
+        )
+
+    def optimizer(self, rows: DataParameters | BoxParameters, rate: float, batch_size: float) -> LazySGD:
+        """The optimiser of the rows, one group for each table, for the mean loss of batches of `batch_size`.
+
+        Args:
+            rows: data parameters.
+            rate: of the instances, for their own loss.
+            batch_size: by how much the loss of an instance is smaller in what is minimised: the samples of a batch;
+                for boxes times the mean number of boxes of an image.
+        """
         groups = []
         if rows.log_sigma_class is not None:
             table = rows.log_sigma_class
@@ -202,4 +229,7 @@ PRESETS: dict[str, Temperature] = {
         schedule="constant",
         clamp="published",
     ),
+    # Printed: 0.1 for the loss of a batch, which SSD (batches of 32) averages over the anchors of all its boxes; an
+    # image of KITTI has 4.66 of them (34,856 cars, pedestrians and cyclists in 7,481 images).
+    "paper-kitti": Temperature(instance_rate=0.1 / (32 * 4.66), momentum=0.0, schedule="constant", clamp="none"),
 }

@@ -6,28 +6,14 @@ rows of the batch. A step costs the same for 50 thousand and for 100 million sam
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import profiler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros. NumPy asks Linux for huge pages, torch does not: a few rows of many are then slower to reach."""
-    memory = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
-    return torch.from_numpy(memory).view(dtype).view(shape).to(device)
-
-
-def _gather(table: Tensor, index: Tensor) -> Tensor:
-    """The rows (b,) at an index (b,).
-
-    The gradient of the table is sparse, with an entry for each member of the batch: it is not coalesced, since the
-    published weight decay counts members.
-    """
-    return table.gather(0, index.to(table.device), sparse_grad=True)
+from tamis.rows import gathered, log_sigma_table, zeros
 
 
 class DataParameters(nn.Module):
@@ -69,18 +55,8 @@ class DataParameters(nn.Module):
             raise ValueError("data parameters need classes, samples or both, got neither")
         if instance_start is None:
             instance_start = 1.0 if classes is None else 0.001
-        self.log_sigma_class = self._rows("classes", classes, class_start)
-        self.log_sigma_instance = self._rows("samples", samples, instance_start)
-
-    @staticmethod
-    def _rows(name: str, size: int | None, start: float) -> nn.Parameter | None:
-        if size is None:
-            return None
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size!r}")
-        if not start > 0:
-            raise ValueError(f"the start of {name} must be above 0, got {start!r}")
-        return nn.Parameter(_zeros((size,), torch.float32, torch.get_default_device()).fill_(math.log(start)))
+        self.log_sigma_class = log_sigma_table("classes", classes, class_start)
+        self.log_sigma_instance = log_sigma_table("samples", samples, instance_start)
 
     def sigma(self, label: Tensor, index: Tensor) -> Tensor:
         """Sigma of some samples, with gradients to their rows.
@@ -115,13 +91,39 @@ class DataParameters(nn.Module):
         inverse = self._log_sigma(label, index).to(logits.device).neg().exp()
         return logits.float() * inverse.unsqueeze(1)
 
-    def _log_sigma(self, label: Tensor, index: Tensor) -> Tensor:
+    def multi_label(self, logits: Tensor, index: Tensor) -> Tensor:
+        """Logits of independent binary decisions, divided by the sigma of the class, the sample, or their sum.
+
+        A decision is Eq. 1 with the two logits z and 0, so Eqs 3 to 5 hold for each; but every class is in every
+        sample, by its own sigma, and no other plays a part. The row of a class has one entry in the gradient, whatever
+        the batch.
+
+        Args:
+            logits: (b, c), any floating-point type.
+            index: int64 (b,), positions in the data set; ignored without instance parameters.
+
+        Returns:
+            float32 (b, c), for the sigmoid or the binary cross-entropy.
+
+        Raises:
+            ValueError: not one logit for each of the classes, or not one position for each of the b samples.
+        """
         class_, instance = self.log_sigma_class, self.log_sigma_instance
-        of_class = None if class_ is None else _gather(class_, label)
-        if instance is None:
-            return cast(Tensor, of_class)  # `__init__` has made at least one
-        of_instance = _gather(instance, index)
-        return of_instance if of_class is None else torch.logaddexp(of_class, of_instance)
+        log_sigma = []
+        if class_ is not None:
+            if logits.shape[1:] != class_.shape:
+                raise ValueError(f"logits must be (b, {len(class_)}), one for each class, got {tuple(logits.shape)}")
+            every = torch.arange(len(class_), device=class_.device)
+            log_sigma.append(gathered(class_, None, every, every).to(logits.device).unsqueeze(0))
+        if instance is not None:
+            if index.shape != logits.shape[:1]:
+                raise ValueError(f"index must name a row for each of {len(logits)} samples, got {tuple(index.shape)}")
+            log_sigma.append(gathered(None, instance, index, index).to(logits.device).unsqueeze(1))
+        total = torch.logaddexp(*log_sigma) if len(log_sigma) == 2 else log_sigma[0]
+        return logits.float() * total.neg().exp()
+
+    def _log_sigma(self, label: Tensor, index: Tensor) -> Tensor:
+        return gathered(self.log_sigma_class, self.log_sigma_instance, label, index)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -233,7 +235,7 @@ class LazySGD(torch.optim.Optimizer):
             raise TypeError("LazySGD needs sparse gradients; gather rows with DataParameters or embedding(sparse=True)")
         state, weight_decay, clamp = self.state[parameter], group["weight_decay"], group["clamp"]
         if "momentum" not in state:
-            state["momentum"] = _zeros(parameter.shape, parameter.dtype, parameter.device)
+            state["momentum"] = zeros(parameter.shape, parameter.dtype, parameter.device)
         table, velocity = parameter.detach(), state["momentum"]
         index, entries = grad._indices().squeeze(0), grad._values()
         rows, start = table.index_select(0, index), velocity.index_select(0, index)

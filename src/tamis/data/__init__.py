@@ -1,6 +1,7 @@
 """Images with labels, points or boxes: opened in any common layout, in memory or decoded from files."""
 
 from tamis.data.augment import PadCrop, ResizedCrop
+from tamis.data.box_noise import BoxNoise, noisy_boxes, with_box_noise
 from tamis.data.box_views import BoxViews
 from tamis.data.boxed import BoxedImages
 from tamis.data.boxes import BoxSet, open_boxes
@@ -17,6 +18,7 @@ from tamis.data.quarantine import Quarantine
 from tamis.data.workers import DeadWorker
 
 __all__ = [
+    "BoxNoise",
     "BoxSet",
     "BoxViews",
     "BoxedImages",
@@ -38,6 +40,7 @@ __all__ = [
     "from_cifar10n",
     "held_out",
     "hold_out",
+    "noisy_boxes",
     "open_boxes",
     "open_images",
     "open_points",
@@ -45,4 +48,5 @@ __all__ = [
     "permute",
     "random_labels",
     "symmetric",
+    "with_box_noise",
 ]

@@ -5,8 +5,10 @@ position), and of nothing else. The boxes of an image keep their order: the j-th
 whatever is seen of it, so that something can be learned about each box.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -140,6 +142,33 @@ class BoxedImages:
         if row < 0:
             return np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         return self.boxes[row], self.classes[row]
+
+    @cached_property
+    def box_starts(self) -> Tensor:
+        """int64 (n + 1,), rising from 0: the j-th box of the image at position i has the row box_starts[i] + j."""
+        counts = [len(self.boxes[row]) if row >= 0 else 0 for row in self.rows.tolist()]
+        return torch.tensor([0, *counts]).cumsum(0)
+
+    @cached_property
+    def box_labels(self) -> Tensor:
+        """int64 (box_starts[n],), the class of every box, by row."""
+        return torch.from_numpy(np.concatenate([self.boxes_of(index)[1] for index in range(len(self))]))
+
+    def box_keys(self, index: int) -> list[str]:
+        """Names of the boxes of an image: they stay with a box, whatever other boxes come, go or change their order.
+
+        Returns:
+            "IMAGE#CLASS:x1,y1,x2,y2" of each, in pixels of the image with two decimals; "~2" behind the second of the
+            same name, and so on.
+        """
+        boxes, classes = self.boxes_of(index)
+        seen, keys = Counter[str](), list[str]()
+        for box, label in zip(boxes.tolist(), classes.tolist(), strict=True):
+            corners = ",".join(f"{value:.2f}" for value in box)
+            key = f"{self.keys[index]}#{self.class_names[label]}:{corners}"
+            seen[key] += 1
+            keys.append(key if seen[key] == 1 else f"{key}~{seen[key]}")
+        return keys
 
     def thumbnail(self, index: int) -> Image.Image:
         """The whole image, upright, RGB, as it is.

@@ -37,7 +37,7 @@ class BoxSet:
             annotation).
         ignored: n times float32 (r, 4): regions that count for nothing, COCO's iscrowd and KITTI's DontCare.
         columns: n times float32 (k,) by name: "occlusion" (0 fully visible, 1 partly, 2 largely, 3 unknown) and
-            "truncation" (0 to 1) of KITTI, NaN = not known. Empty where the layout has none.
+            "truncation" (0 to 1) of KITTI, and of COCO documents that have them; NaN = not known. Else empty.
     """
 
     root: Path
@@ -86,7 +86,8 @@ def open_boxes(path: str | Path, annotations: str | Path | None = None) -> tuple
         The training images, and those to judge by or None.
 
     Raises:
-        ValueError: no known layout is there, nothing of it can be used, or no image is for training.
+        ValueError: no known layout is there, nothing of it can be used, no image is for training, or a list of a split
+            names only images that are not there.
         FileNotFoundError: there is nothing.
     """
     path = Path(path)
@@ -165,4 +166,10 @@ def _splits(
     # What is there without an annotation is told already.
     told = [bad.where for bad in found.problems if bad.rule in ("missing_annotation", "unreadable_annotation")]
     splits, others, missing = lists.splits([*found.images, *told])
+    for entries in (lists.train, lists.validation):
+        if entries and set(entries) <= set(missing):  # else a part of the training images would be held out instead
+            raise ValueError(
+                f"list of a split must name images that are there, got {len(entries):,} names of none, first: "
+                f"{shown(entries[0].name)} ({entries[0].where}); add the images, or correct the list"
+            )
     return splits[: len(found.images)], others, missing

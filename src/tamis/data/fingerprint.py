@@ -72,11 +72,11 @@ def fingerprint(
     return _table(source, digests, size, date)
 
 
-def same(old: pa.Table, new: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+def same(old: pa.Table, new: pa.Table, *, annotations: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Compare fingerprints row by row.
 
     Where both digests are known they decide; else size and date must be the same, or unknown in both. The annotations
-    must be the same in any case, or none in both.
+    must be the same in any case, or none in both, unless they are not to be looked at.
 
     Returns:
         bool (n,), the content is the same; bool (n,), it counts as changed by its date alone: size and annotation are
@@ -88,7 +88,7 @@ def same(old: pa.Table, new: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     unknown = _all_null(old, new, _FILE.names)
     equal = np.where(decided, _flags(digest), by_file | unknown)
     marks = pc.call_function("equal", [old["annotation"], new["annotation"]])
-    told = _flags(marks) | _all_null(old, new, ["annotation"])
+    told = _flags(marks) | _all_null(old, new, ["annotation"]) | (not annotations)
     return equal & told, ~equal & ~decided & _flags(size) & told
 
 

@@ -76,6 +76,11 @@ class Noise:
         """Kind, ratio and the number of wrong labels, for the run's record."""
         return {"kind": self.kind, "ratio": self.ratio, "changed": int(self.changed.sum())}
 
+    def told(self) -> str:
+        """The same in a line."""
+        changed, share = int(self.changed.sum()), 100 * float(self.changed.double().mean())
+        return f"{self.kind} noise: {changed:,} labels ({share:.1f} %) are wrong now"
+
 
 def symmetric(labels: Tensor, ratio: float, classes: int, generator: torch.Generator) -> Noise:
     """Replace each label with probability `ratio` by a class drawn uniformly from all `classes`.

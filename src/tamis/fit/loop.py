@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from tamis.fit.growth import Changes
-from tamis.fit.protocols import Fitted, Progress, Source, Task
+from tamis.fit.protocols import Boxed, Fitted, Progress, Source, Task
 from tamis.fit.settings import Settings
 from tamis.fit.training import Training
 from tamis.methods import Method, Temperature
@@ -43,7 +43,7 @@ def fit(
         train: the training samples.
         settings: lengths, rates, precision, device.
         method: what is shown and what is scored; ordinary training by default.
-        temperature: learn data parameters too.
+        temperature: learn data parameters too; where the samples are `Boxed`, of their boxes.
         validation: judged every `settings.evaluate_every` epochs; decides which epoch is best.
         run: where to keep everything.
         watch: called several times an epoch and at its end.
@@ -52,8 +52,8 @@ def fit(
         scores: float32 (n,), what is known of the samples before the first epoch; NaN = nothing.
 
     Raises:
-        ValueError: the method records log sigma but there are no instance parameters; or it is given scores that are
-            not one for each sample.
+        ValueError: the method records log sigma but there are no instance parameters, or they are of boxes; or it is
+            given scores that are not one for each sample.
         NotFinite: losses were NaN or infinite in too many steps.
         Stopped: `stop` said so.
         OSError: there was no room for a checkpoint.
@@ -62,6 +62,10 @@ def fit(
     if method.score == "log_sigma" and (temperature is None or temperature.kind == "class"):
         raise ValueError(
             "the method scores by log_sigma and needs instance data parameters; use kind instance or joint"
+        )
+    if method.score == "log_sigma" and isinstance(train, Boxed):
+        raise ValueError(
+            "the method must not score by log_sigma where sigma is of boxes, got log_sigma; take another method"
         )
     if scores is not None and scores.shape != (len(train),):
         raise ValueError(f"scores must be one for each of the {len(train)} samples, got shape {tuple(scores.shape)}")

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tamis.fit.box_losses import BoxLosses
 from tamis.history import History
 from tamis.ledger import Ledger
 from tamis.methods import Method
@@ -27,9 +28,9 @@ class Observer:
         flushed: whether the last step was one after which everything was passed on.
     """
 
-    def __init__(self, ledger: Ledger, method: Method, history: History | None) -> None:
-        """Note for `ledger`, and for `history` if there is one."""
-        self.ledger, self.method, self.history = ledger, method, history
+    def __init__(self, ledger: Ledger, method: Method, history: History | None, boxes: BoxLosses | None = None) -> None:
+        """Note for `ledger`, and for `history` and `boxes` if they are there."""
+        self.ledger, self.method, self.history, self.boxes = ledger, method, history, boxes
         self.samples = self.not_finite = 0
         self.flushed = False
         self._pending: list[dict[str, Tensor]] = []
@@ -38,7 +39,7 @@ class Observer:
 
     def see(self, columns: dict[str, Tensor], log_sigma: Tensor | None) -> None:
         """Note a step: columns (b,) of its samples, and their log sigma after it."""
-        self._pending.append(columns if log_sigma is None else columns | {"log_sigma": log_sigma})
+        self._pending.append(columns | ({} if log_sigma is None else {"log_sigma": log_sigma}))
         self.samples += len(columns["index"])
         self.flushed = len(self._pending) >= _STEPS
         if self.flushed:
@@ -64,6 +65,7 @@ class Observer:
         self._flush()
         state = {"samples": self.samples, "not_finite": self.not_finite, "loss": self._loss, "right": self._right}
         state["judges"] = self._judges
+        state["boxes"] = None if self.boxes is None else self.boxes.state_dict()
         return state | {"history": None if self.history is None else self.history.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -73,10 +75,16 @@ class Observer:
         self._judges = state.get("judges", True)  # before there were other tasks
         if self.history is not None:
             self.history.load_state_dict(state["history"])
+        if self.boxes is not None and state.get("boxes") is not None:  # not before there were boxes
+            self.boxes.load_state_dict(state["boxes"])
 
     def _flush(self) -> None:
         if not self._pending:
             return
+        for step in self._pending:
+            of_boxes = step.pop("box_loss", None)
+            if self.boxes is not None and of_boxes is not None:
+                self.boxes.see(step["index"].cpu(), of_boxes.cpu())
         names, sizes = list(self._pending[0]), [len(step["index"]) for step in self._pending]
         columns = {name: torch.cat([step[name] for step in self._pending]).cpu() for name in names}
         self._pending = []

@@ -6,7 +6,7 @@ them the same: an index and a few numbers for each sample of the batch, whatever
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 # A process may wait for as long as rank 0 judges a large validation set, or opens a large data set.
 PATIENCE = timedelta(hours=4)
+
+
+class _Summed(torch.autograd.Function):
+    """What every process gets depends on what each gave: the gradients of all add up."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _added(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _added(gradient)
+
+
+def _added(values: Tensor) -> Tensor:
+    together = values.detach().clone()
+    dist.all_reduce(together)
+    return together
 
 
 class Processes:
@@ -51,6 +69,14 @@ class Processes:
         together = torch.tensor(number)
         dist.all_reduce(together, group=self._words)
         return int(together)
+
+    def least(self, number: int) -> int:
+        """The smallest of the numbers that the processes call this with."""
+        return -self.agree(-number)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over the processes, with gradients; all of them pass it back together, too."""
+        return values if self.size == 1 else cast(Tensor, _Summed.apply(values))
 
     def share(self, value: Any) -> Any:
         """The plain data of rank 0; what the others pass is not looked at."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from tamis.batch import Batch
+from tamis.box_temperature import BoxParameters
 from tamis.ledger import Ledger
 from tamis.temperature import DataParameters
 
@@ -50,6 +51,21 @@ class Grouped(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class Boxed(Source, Protocol):
+    """A source of images with boxes, of which something can be learned."""
+
+    @property
+    def box_starts(self) -> Tensor:
+        """int64 (n + 1,), rising from 0: box j of image i has the row box_starts[i] + j."""
+        ...
+
+    @property
+    def box_labels(self) -> Tensor:
+        """int64 (box_starts[n],), the class of every box, by row."""
+        ...
+
+
 Forward = Callable[..., Any]  # a model, perhaps compiled and under autocast; it takes tensors
 
 
@@ -66,13 +82,13 @@ class Task(Protocol):
         """Whether the best epoch is the one with the lowest."""
         ...
 
-    def losses(
-        self, model: Forward, batch: Batch, temperature: DataParameters | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, model: Forward, batch: Batch, temperature: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         """One loss per sample (b,), and columns (b,) for the history.
 
-        "loss" is among them; "score" too where the ledger is to record another difficulty than the loss, and "correct"
-        where a sample is right or wrong.
+        "loss" is among them; "score" too where the ledger is to record another difficulty than the loss, "correct"
+        where a sample is right or wrong, and "box_loss" (b, k) where the loss has parts that belong to boxes, NaN for
+        boxes that are not there. `temperature` are `BoxParameters` where the training samples are `Boxed`, else
+        `DataParameters`, or None.
         """
         ...
 
@@ -118,7 +134,7 @@ class Fitted:
     model: nn.Module
     best: dict[str, Tensor]
     ledger: Ledger
-    temperature: DataParameters | None
+    temperature: DataParameters | BoxParameters | None
     rows: list[dict[str, Any]]
     result: dict[str, Any]
 

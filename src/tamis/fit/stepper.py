@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tamis.batch import Batch
+from tamis.box_temperature import BoxParameters
 from tamis.fit.processes import Processes
-from tamis.fit.protocols import Task
+from tamis.fit.protocols import Boxed, Source, Task
 from tamis.fit.settings import Settings
 from tamis.methods import Method, Temperature
 from tamis.temperature import DataParameters
@@ -34,8 +36,7 @@ class Stepper:
         settings: Settings,
         method: Method,
         temperature: Temperature | None,
-        classes: int,
-        samples: int,
+        train: Source,
         processes: Processes,
     ) -> None:
         """Make the optimisers for a model that is already on its device."""
@@ -52,12 +53,13 @@ class Stepper:
         # Of one process; a sampler gives none of them more than this.
         self._most = -(-settings.batch_size // processes.size)
         self.steps = self.skipped_in_a_row = 0
-        self.temperature: DataParameters | None = None
+        self.temperature: DataParameters | BoxParameters | None = None
         self.settings_temperature = temperature
         if temperature is not None:
-            self.temperature = temperature.rows(classes, samples).to(self.device)
-            rate = temperature.rate(method, settings.epochs)
-            self.rows_optimizer = temperature.optimizer(self.temperature, rate, settings.batch_size)
+            rows, members = _rows_of(temperature, train, processes)
+            self.temperature = rows.to(self.device)
+            rate = temperature.rate(method, settings.epochs, boxes=isinstance(rows, BoxParameters))
+            self.rows_optimizer = temperature.optimizer(rows, rate, settings.batch_size * members)
             self.rows_rates = [group["lr"] for group in self.rows_optimizer.param_groups]
 
     @property
@@ -69,15 +71,15 @@ class Stepper:
         """The batch on the device."""
         return batch.to(self.device, channels_last=self.settings.channels_last)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Tensor, **options: Any) -> Any:
         """The (compiled) model under autocast, in training: all processes do this together."""
         with self._autocast():
-            return self._compiled(*inputs)
+            return self._compiled(*inputs, **options)
 
-    def judge(self, *inputs: Tensor) -> Any:
+    def judge(self, *inputs: Tensor, **options: Any) -> Any:
         """The model under autocast, for evaluation in this process alone."""
         with self._autocast():
-            return self._judged(*inputs)
+            return self._judged(*inputs, **options)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.settings.amp != "none"
@@ -98,7 +100,9 @@ class Stepper:
         self._set_rates(progress)
         kept = []
         temperature = self.temperature if learning else None
-        pieces = torch.arange(len(batch)).tensor_split(min(len(batch), self.settings.accumulate))
+        # As many in every process: the boxes of a piece have one background.
+        fewest = self.processes.least(len(batch)) if self.settings.accumulate > 1 else 1
+        pieces = torch.arange(len(batch)).tensor_split(min(fewest, self.settings.accumulate))
         size = self._of_all(len(batch))
         for number, piece in enumerate(pieces):
             first, last = int(piece[0]), int(piece[-1]) + 1
@@ -130,20 +134,29 @@ class Stepper:
     def _gathered(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.processes.size == 1:
             return columns
-        rest = {name: column for name, column in columns.items() if name != "index"}
+        rest = {name: column for name, column in columns.items() if name not in ("index", "box_loss")}
         values = torch.stack([column.detach().float() for column in rest.values()], 1)
         index, values = self.processes.gather(columns["index"], values, self._most)
         pairs = zip(rest.items(), values.unbind(1), strict=True)
-        return {"index": index, **{name: value.to(column.dtype) for (name, column), value in pairs}}
+        together = {"index": index, **{name: value.to(column.dtype) for (name, column), value in pairs}}
+        if "box_loss" in columns:
+            losses = columns["box_loss"].detach()
+            most = self.processes.agree(losses.shape[1])
+            losses = F.pad(losses, (0, most - losses.shape[1]), value=torch.nan)
+            together["box_loss"] = self.processes.gather(columns["index"], losses, self._most)[1]
+        return together
 
     def _gather_rows(self) -> None:
-        """Give every process the gradients of all for the rows of the data parameters: some bytes a sample."""
+        """Give every process the gradients of all for the rows of the data parameters: some bytes a sample or box."""
         if self.processes.size == 1 or self.temperature is None:
             return
         for table in self.temperature.parameters():
             if table.grad is not None:
                 index, entries = table.grad._indices()[0], table.grad._values()
-                index, entries = self.processes.gather(index, entries[:, None], self._most)
+                boxed = isinstance(self.temperature, BoxParameters)
+                # Several classes at once: an entry for every class, as many in every process.
+                most = self.processes.agree(len(index)) if boxed else max(self._most, len(index))
+                index, entries = self.processes.gather(index, entries[:, None], most)
                 entries = entries[:, 0] / self.processes.size
                 shape = table.shape
                 table.grad = torch.sparse_coo_tensor(
@@ -176,8 +189,8 @@ class Stepper:
                 group["lr"] = rate * (1 - progress)
 
     def log_sigma(self, index: Tensor) -> Tensor | None:
-        """Log sigma of some samples, float32 (b,); None without instance parameters."""
-        if self.temperature is None or self.temperature.log_sigma_instance is None:
+        """Log sigma of some samples, float32 (b,); None without instance parameters, or where they are of boxes."""
+        if not isinstance(self.temperature, DataParameters) or self.temperature.log_sigma_instance is None:
             return None
         table = self.temperature.log_sigma_instance.detach()
         return table[index.to(table.device)]
@@ -226,3 +239,15 @@ class Stepper:
         if self.temperature is not None:
             self.temperature.load_state_dict(state["temperature"])
             self.rows_optimizer.load_state_dict(state["rows_optimizer"])
+
+
+def _rows_of(
+    temperature: Temperature, train: Source, processes: Processes
+) -> tuple[DataParameters | BoxParameters, float]:
+    """Fresh data parameters of a source, and how many there are to share the loss of a sample."""
+    classes = len(train.class_names)
+    if not isinstance(train, Boxed):
+        return temperature.rows(classes, len(train)), 1
+    counts = train.box_starts.diff()
+    rows = temperature.box_rows(train.box_starts, classes, processes.summed)
+    return rows, float(counts[counts > 0].double().mean())

@@ -9,17 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from tamis.batch import Batch
+from tamis.box_temperature import BoxParameters
 from tamis.checkpoint import size_of
+from tamis.fit.box_losses import BoxLosses
 from tamis.fit.growth import Changes, grown
 from tamis.fit.judge import Judge
 from tamis.fit.observe import NotFinite, Observer
 from tamis.fit.processes import Processes
-from tamis.fit.protocols import Fitted, Progress, Source, Stopped, Task
+from tamis.fit.protocols import Boxed, Fitted, Progress, Source, Stopped, Task
 from tamis.fit.saving import Saving
 from tamis.fit.scoring import groups_of
 from tamis.fit.settings import Settings, prepared
 from tamis.fit.stepper import Stepper
-from tamis.history import write_decisions, write_scores
+from tamis.history import write_boxes, write_decisions, write_scores
 from tamis.ledger import Ledger
 from tamis.methods import Method, Temperature
 from tamis.moment import seed_of
@@ -69,8 +71,7 @@ class Training:
             seed=settings.seed,
             groups=groups_of(train, train=True),
         )
-        sizes = len(train.class_names), len(train)
-        self.stepper = Stepper(self.model, task, settings, method, temperature, *sizes, self.processes)
+        self.stepper = Stepper(self.model, task, settings, method, temperature, train, self.processes)
         self.saving = Saving(settings.checkpoint_seconds, settings.on_full)
         self.next_epoch, self.place, self.samples_seen = 0, 0, 0
         self.judge = Judge(self.model, task, settings, self.stepper, self.processes, self._stop_between_steps)
@@ -120,7 +121,7 @@ class Training:
             self.seconds, started = self.seconds + now - started, now
             if self._save_if_due():
                 started = time.perf_counter()
-        self.saving.attempt(self.observer.end, "history of the epoch")
+        self.saving.attempt(lambda: self._end_history(epoch), "history of the epoch")
         self.seconds += time.perf_counter() - started
         self._end_epoch(epoch)
 
@@ -153,7 +154,8 @@ class Training:
     def _observer(self, epoch: int) -> Observer:
         keeps = self.run is not None and self.settings.history and self.processes.rank == 0
         history = self.run.history if self.run is not None and keeps else None
-        observer = Observer(self.ledger, self.method, history)
+        boxes = BoxLosses(self.train.box_starts) if history is not None and isinstance(self.train, Boxed) else None
+        observer = Observer(self.ledger, self.method, history, boxes)
         if self._begun is not None:
             observer.load_state_dict(self._begun)
             self._begun = None
@@ -165,6 +167,13 @@ class Training:
                 _, hidden_by, texts = reasons(self.method.rule, before, score, self.sampler.moment)
                 write_decisions(history.folder, epoch, hidden_by, texts, *ranks(before, score, hidden_by))
         return observer
+
+    def _end_history(self, epoch: int) -> None:
+        self.observer.end()
+        boxes, history, rows = self.observer.boxes, self.observer.history, self.stepper.temperature
+        if boxes is not None and history is not None and isinstance(self.train, Boxed):
+            sigma = rows.all_sigma(self.train.box_labels) if isinstance(rows, BoxParameters) else None
+            write_boxes(history.folder, epoch, sigma, boxes.loss)
 
     def _hold_to_finite(self, columns: dict[str, Tensor]) -> None:
         if self.stepper.skipped_in_a_row >= _MOST_SKIPPED or (self.stepper.skipped_in_a_row and self._lost()):
@@ -294,8 +303,9 @@ class Training:
         if found is None or self.run is None:
             return
         model, state = found
-        fresh_sigma = self.stepper.log_sigma(torch.tensor([0]))  # nothing is learned yet: where every sample starts
-        state = grown(state, self.changes, 0.0 if fresh_sigma is None else float(fresh_sigma))
+        rows = self.stepper.temperature
+        fresh = None if rows is None else rows.log_sigma_instance  # nothing is learned yet: where every row starts
+        state = grown(state, self.changes, 0.0 if fresh is None else float(fresh[0].detach()))
         self.model.load_state_dict(model)
         self.stepper.load_state_dict(state["stepper"])
         self.ledger.load_state_dict(state["ledger"])

@@ -8,8 +8,10 @@ from tamis.models.crowd import MCNN, CSRNet, CSRNetLite, MCNNLight
 from tamis.models.detector_flops import flops
 from tamis.models.detector_weights import save_detector
 from tamis.models.export_onnx import export_onnx
+from tamis.models.image_losses import image_losses
 from tamis.models.mapped_detector import MappedDetector
 from tamis.models.module_detector import ModuleDetector
+from tamis.models.new_head import same_classes
 from tamis.models.onnx_detector import OnnxDetector
 from tamis.models.open_detector import open_detector
 from tamis.models.small import SmallNet
@@ -33,7 +35,9 @@ __all__ = [
     "check_same_classes",
     "export_onnx",
     "flops",
+    "image_losses",
     "load_weights",
     "open_detector",
+    "same_classes",
     "save_detector",
 ]

@@ -2,14 +2,14 @@
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
-from torchvision.ops import box_iou
 
-from tamis.detections import Detections
-from tamis.models.detector_parts import Pixels, detections_of, truth_of
+from tamis.detections import Detections, ImageLosses
+from tamis.models.anchor_losses import anchor_losses
+from tamis.models.detector_parts import Pixels, detections_of, levels_of, truth_of
+from tamis.models.sigmas import sigmas_of
 
 
 class AnchorDetector(nn.Module):
@@ -31,42 +31,48 @@ class AnchorDetector(nn.Module):
         super().__init__()
         self.classes = classes
         self.model = model
-        multiple = 32 if isinstance(model, RetinaNet) else 1
-        self.pixels = Pixels(model.transform.image_mean, model.transform.image_std, multiple=multiple, least=least)
+        look = model.transform
+        self.pixels = Pixels(look.image_mean, look.image_std, multiple=look.size_divisible, least=least)
 
-    def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor | list[Detections]:
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor | None = None,
+        sigma: Tensor | None = None,
+        background: Tensor | None = None,
+        *,
+        parts: bool = False,
+        regression: bool = False,
+    ) -> Tensor | ImageLosses | list[Detections]:
         """Losses of the images, or what is on them.
 
         Args:
             inputs: float (b, 3, h, w) in [0, 1].
             targets: float32 (b, k, 5): x1, y1, x2, y2 in pixels of the inputs and the label, -1 for padding.
+            sigma: float32 (b, k), divides the logits of the anchors matched to a row of targets; None is 1.
+            background: float32 (), divides the logits of all other anchors; None is 1.
+            parts: also say what is due to each box.
+            regression: sigma also is the scale of the noise of its box, for each of the four numbers that an anchor
+                gives (`tamis.models.sigmas.noisy`).
 
         Returns:
-            With targets float32 (b,) losses, whatever the mode; without, b detections, most confident first.
+            With targets float32 (b,) losses, whatever the mode, or with `parts` `ImageLosses`; without targets, b
+            detections, most confident first.
 
         Raises:
-            ValueError: targets of another shape, or a label that is no class.
+            ValueError: targets or scales of another shape, or a label that is no class.
         """
         images = self.pixels(inputs)
         size = images.image_sizes[0]
-        levels = [level.float() for level in self.model.backbone(images.tensors).values()]
+        levels = list(levels_of(self.model.backbone(images.tensors)).values())
         heads = {name: value.float() for name, value in self.model.head(levels).items()}
         anchors = self.model.anchor_generator(images, levels)
         if targets is None:
             return self._found(heads, anchors, levels, size)
         truth = truth_of(targets, self.classes, size)
-        return torch.stack([self._loss(heads, anchors[i], truth[i], i) for i in range(len(truth))])
-
-    def _loss(self, heads: dict[str, Tensor], anchors: Tensor, truth: dict[str, Tensor], i: int) -> Tensor:
-        mine = {name: value[i : i + 1] for name, value in heads.items()}
-        if isinstance(self.model, RetinaNet):
-            losses = self.model.compute_loss([truth], mine, [anchors])
-        else:
-            matched = torch.full((len(anchors),), -1, device=anchors.device)
-            if len(truth["boxes"]):
-                matched = self.model.proposal_matcher(box_iou(truth["boxes"], anchors))
-            losses = self.model.compute_loss([truth], mine, [anchors], [matched])
-        return torch.stack(list(losses.values())).sum()
+        scales = sigmas_of(targets, sigma, background, regression)
+        losses = anchor_losses(self.model, heads, anchors[0], truth, scales)  # images of one size have the same anchors
+        return losses if parts else losses.image
 
     def _found(
         self, heads: dict[str, Tensor], anchors: list[Tensor], levels: list[Tensor], size: tuple[int, int]

@@ -4,15 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tamis.detections import Detections
+from tamis.detections import Detections, ImageLosses
+from tamis.models.centernet_losses import STRIDE, detection_losses
+from tamis.models.sigmas import sigmas_of
 
 TINY, SMALL = (16, 32, 48, 64), (32, 64, 128, 192)
 MOST = 100
 LEAST_CONFIDENCE = 0.01
-_STRIDE = 4
 _COARSEST = 16  # pixels to a cell of the coarsest features: inputs are padded to a multiple of it
-_REACH = 10  # cells to each side of a centre that its Gaussian covers
-_NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 _START_LOGIT = -4.0  # centres are rare
 _RELU_GAIN = 1.7139  # restores the variance that a ReLU takes: sqrt(2 / (1 - 1 / pi))
 
@@ -61,22 +60,39 @@ class CenterNet(nn.Module):
             self.box.bias.copy_(torch.tensor((0.0, 0.0, 1.0, 1.0)))  # pyright: ignore[reportOptionalMemberAccess]
             self.heat.bias.fill_(_START_LOGIT)  # pyright: ignore[reportOptionalMemberAccess]
 
-    def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor | list[Detections]:
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor | None = None,
+        sigma: Tensor | None = None,
+        background: Tensor | None = None,
+        *,
+        parts: bool = False,
+        regression: bool = False,
+    ) -> Tensor | ImageLosses | list[Detections]:
         """The loss of each image, or what is on it.
 
         Args:
             inputs: float (b, 3, h, w) in [0, 1], of any size.
             targets: float32 (b, k, 5): x1, y1, x2, y2 in pixels of the inputs and the label; rows of label -1 and
-                boxes without an area do not count.
+                boxes that have no area or are not finite do not count.
+            sigma: float32 (b, k), divides the logits in the cells of the centres of each row of targets; None is 1.
+            background: float32 (), divides all other logits; None is 1.
+            parts: also say what is due to each box.
+            regression: sigma also is the scale of the noise of its box, taking its GIoU loss for a residual
+                (`tamis.models.sigmas.noisy`).
 
         Returns:
-            With targets, float32 (b,): the focal loss of the heat maps and five times the GIoU loss, each divided by
-            the number of the image's boxes. Without, b detections in pixels of the inputs, most confident first, at
-            most 100 and none below a confidence of 0.01.
+            With targets, float32 (b,), `detection_losses`, or with `parts` `ImageLosses`. Without, b detections in
+            pixels of the inputs, most confident first, at most 100 and none below a confidence of 0.01.
+
+        Raises:
+            ValueError: scales that do not fit the targets.
         """
         if targets is not None:
-            heat, boxes = self._maps(inputs)
-            return detection_losses(heat, boxes, targets)
+            scales = sigmas_of(targets, sigma, background, regression)
+            losses = detection_losses(*self._maps(inputs), targets, scales)
+            return losses if parts else losses.image
         boxes, scores, labels = self.raw(inputs)
         counts = (scores >= LEAST_CONFIDENCE).sum(1).tolist()
         return [Detections(boxes[i, :n], scores[i, :n], labels[i, :n]) for i, n in enumerate(counts)]
@@ -111,7 +127,7 @@ class CenterNet(nn.Module):
         eighth = self.eighth(fourth)
         eighth = eighth + _doubled(self.to_eighth(self.sixteenth(eighth)))
         shared = self.neck(fourth + _doubled(self.to_fourth(eighth)))
-        shared = shared[:, :, : (height + _STRIDE - 1) // _STRIDE, : (width + _STRIDE - 1) // _STRIDE]
+        shared = shared[:, :, : (height + STRIDE - 1) // STRIDE, : (width + STRIDE - 1) // STRIDE]
         return self.heat(shared).float(), _boxes(self.box(shared).float())
 
 
@@ -149,83 +165,14 @@ class _Stage(nn.Module):
         return half + self.residual(half)
 
 
-def detection_losses(heat: Tensor, boxes: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each image; arguments as in `CenterNet`, whose maps `heat` and `boxes` are.
-
-    Returns:
-        float32 (b,).
-    """
-    corners, labels = targets[..., :4].float(), targets[..., 4].long()
-    sizes = corners[..., 2:] - corners[..., :2]
-    valid = (labels >= 0) & (sizes > 0).all(-1)
-    count = valid.sum(1).clamp(min=1)
-    centres = (corners[..., :2] + corners[..., 2:]) / 2 / _STRIDE
-    focal = _focal_losses(heat, _gaussians(heat, centres, sizes / _STRIDE, labels.clamp(min=0), valid))
-    return (focal + 5 * _box_losses(boxes, centres, corners, valid)) / count
-
-
-def _gaussians(heat: Tensor, centres: Tensor, sizes: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """The heat maps to learn, in the shape of `heat`: 1 in the cell of a centre, falling off along the box's sides.
-
-    The deviation is 0.09 of a side (TTFNet: 0.54 / 6). Where two overlap, the higher counts.
-    """
-    height, width = heat.shape[2:]
-    cell = _cells(centres, height, width)
-    reach = torch.arange(-_REACH, _REACH + 1, device=heat.device)
-    deviation = (0.09 * sizes).clamp(0.6, _REACH / 2.5)
-    falling = torch.exp(-((reach / deviation[..., None]) ** 2) / 2)
-    x, y = cell[..., :1] + reach, cell[..., 1:] + reach
-    inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]
-    values = falling[..., 1, :, None] * falling[..., 0, None, :] * (inside & valid[..., None, None])
-    place = (labels[..., None, None] * height + y.clamp(0, height - 1)[..., :, None]) * width
-    place = place + x.clamp(0, width - 1)[..., None, :]
-    wanted = torch.zeros_like(heat).flatten(1)
-    return wanted.scatter_reduce(1, place.flatten(1), values.flatten(1), "amax").view_as(heat)
-
-
-def _focal_losses(heat: Tensor, wanted: Tensor) -> Tensor:
-    """Penalty-reduced focal loss (Zhou et al. 2019, Eq. 1; alpha = 2, beta = 4), summed over each image."""
-    probability = heat.sigmoid()
-    found = (1 - probability) ** 2 * functional.logsigmoid(heat)
-    absent = (1 - wanted) ** 4 * probability**2 * functional.logsigmoid(-heat)
-    return -torch.where(wanted == 1, found, absent).flatten(1).sum(1)
-
-
-def _box_losses(boxes: Tensor, centres: Tensor, corners: Tensor, valid: Tensor) -> Tensor:
-    """Mean GIoU loss of the cells of each centre and around it, summed over the boxes of each image."""
-    height, width = boxes.shape[2:]
-    around = _cells(centres, height, width)[:, :, None] + torch.tensor(_NEIGHBOURS, device=boxes.device)
-    x, y = around[..., 0], around[..., 1]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & valid[..., None]
-    place = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(1)
-    found = boxes.flatten(2).gather(2, place[:, None].expand(-1, 4, -1)).unflatten(2, x.shape[1:])
-    losses = 1 - _giou(found.permute(0, 2, 3, 1), corners[:, :, None])
-    return (losses * inside / inside.sum(-1, keepdim=True).clamp(min=1)).sum((1, 2))
-
-
-def _giou(one: Tensor, other: Tensor) -> Tensor:
-    """Generalised intersection over union of boxes (..., 4) in [-1, 1]."""
-    overlap = (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])).clamp(min=0)
-    hull = (torch.maximum(one[..., 2:], other[..., 2:]) - torch.minimum(one[..., :2], other[..., :2])).prod(-1)
-    areas = (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1)
-    union = (areas - overlap.prod(-1)).clamp(min=1e-6)
-    return overlap.prod(-1) / union - (hull - union) / hull.clamp(min=1e-6)
-
-
-def _cells(centres: Tensor, height: int, width: int) -> Tensor:
-    """The cell of each centre (b, k, 2), x and y; those beyond the map are moved to its border."""
-    x, y = centres.floor().long().unbind(-1)
-    return torch.stack((x.clamp(0, width - 1), y.clamp(0, height - 1)), -1)
-
-
 def _boxes(raw: Tensor) -> Tensor:
     """Shift of the centre in cells and log of the sides, (b, 4, H, W) -> corners in pixels."""
     height, width = raw.shape[2:]
     x = torch.arange(width, device=raw.device) + 0.5
     y = torch.arange(height, device=raw.device)[:, None] + 0.5
-    centre_x, centre_y = (raw[:, 0] + x) * _STRIDE, (raw[:, 1] + y) * _STRIDE
+    centre_x, centre_y = (raw[:, 0] + x) * STRIDE, (raw[:, 1] + y) * STRIDE
     half_width, half_height = raw[:, 2:].clamp(-6, 8).exp().unbind(1)
-    half_width, half_height = half_width * (_STRIDE / 2), half_height * (_STRIDE / 2)
+    half_width, half_height = half_width * (STRIDE / 2), half_height * (STRIDE / 2)
     sides = (centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height)
     return torch.stack(sides, 1)
 

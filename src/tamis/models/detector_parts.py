@@ -1,5 +1,7 @@
 """What the detection modules around torchvision share: pixels in, truth in, boxes out."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,8 +46,28 @@ class Pixels(nn.Module):
         return -(-max(side, self.least) // self.multiple) * self.multiple
 
 
-def truth_of(targets: Tensor, classes: int, size: tuple[int, int]) -> list[dict[str, Tensor]]:
-    """Targets as torchvision wants them, label 0 being its background.
+class Truth(NamedTuple):
+    """The boxes to find on a batch of images; rows of the targets.
+
+    Attributes:
+        boxes: float32 (b, k, 4), cut off at the border.
+        labels: int64 (b, k) from 1, 0 being torchvision's background.
+        good: bool (b, k), False where a row does not count.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    good: Tensor
+
+    def images(self) -> list[dict[str, Tensor]]:
+        """Of each image the n rows that count, as torchvision wants them: boxes (n, 4), labels (n,); and rows (n,)."""
+        chosen = [good.nonzero()[:, 0] for good in self.good]
+        columns = zip(self.boxes, self.labels, chosen, strict=True)
+        return [{"boxes": boxes[rows], "labels": labels[rows], "rows": rows} for boxes, labels, rows in columns]
+
+
+def truth_of(targets: Tensor, classes: int, size: tuple[int, int]) -> Truth:
+    """The boxes to find.
 
     Args:
         targets: float (b, k, 5): x1, y1, x2, y2 in pixels, and the label; rows of label -1 are padding.
@@ -53,8 +75,8 @@ def truth_of(targets: Tensor, classes: int, size: tuple[int, int]) -> list[dict[
         size: height and width of the images; what lies outside is cut off.
 
     Returns:
-        For each image its boxes float32 (n, 4) and labels int64 (n,) from 1. A box is left out if nothing of it lies
-        inside, or a side is below 0.1 pixels, or a coordinate is not finite.
+        The rows in their order. One does not count if it is padding, nothing of its box lies inside, a side is below
+        0.1 pixels, or a coordinate is not finite.
 
     Raises:
         ValueError: targets of another shape, or a label that is no class.
@@ -67,7 +89,13 @@ def truth_of(targets: Tensor, classes: int, size: tuple[int, int]) -> list[dict[
     boxes = clip_boxes_to_image(boxes.reshape(-1, 4), size).reshape(boxes.shape)
     sides = boxes[..., 2:] - boxes[..., :2]
     good = (labels >= 0) & (sides >= _LEAST_SIDE).all(-1) & targets.isfinite().all(-1)
-    return [{"boxes": boxes[i][good[i]], "labels": labels[i][good[i]] + 1} for i in range(len(targets))]
+    return Truth(boxes, labels + 1, good)
+
+
+def levels_of(features: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+    """Float32 features by level; a backbone of torchvision with only one does not name it."""
+    named = {"0": features} if isinstance(features, Tensor) else features
+    return {name: level.float() for name, level in named.items()}
 
 
 def detections_of(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from tamis.detections import Detections
-from tamis.models.detector_parts import Pixels, detections_of, truth_of
+from tamis.detections import Detections, ImageLosses
+from tamis.models.detector_parts import Pixels, detections_of, levels_of, truth_of
+from tamis.models.proposal_losses import choose, proposal_losses
+from tamis.models.sigmas import sigmas_of
 from tamis.moment import seed_of
 
 
@@ -39,40 +41,61 @@ class RegionDetector(nn.Module):
         self.classes = classes
         self.model = model
         look = cast(GeneralizedRCNNTransform, model.transform)
-        self.pixels = Pixels(look.image_mean, look.image_std, multiple=32)
+        self.pixels = Pixels(look.image_mean, look.image_std, multiple=look.size_divisible)
 
-    def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor | list[Detections]:
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor | None = None,
+        sigma: Tensor | None = None,
+        background: Tensor | None = None,
+        *,
+        parts: bool = False,
+        regression: bool = False,
+    ) -> Tensor | ImageLosses | list[Detections]:
         """Losses of the images, or what is on them.
+
+        The proposals know no classes: their own two losses are part of the background, and no scale changes them.
 
         Args:
             inputs: float (b, 3, h, w) in [0, 1].
             targets: float32 (b, k, 5): x1, y1, x2, y2 in pixels of the inputs and the label, -1 for padding.
+            sigma: float32 (b, k), divides the logits of the proposals matched to a row of targets; None is 1.
+            background: float32 (), divides the logits of all other proposals; None is 1.
+            parts: also say what is due to each box.
+            regression: sigma also is the scale of the noise of its box, for each of the four numbers that a proposal
+                gives (`tamis.models.sigmas.noisy`).
 
         Returns:
-            With targets float32 (b,) losses, whatever the mode; without, b detections, most confident first.
+            With targets float32 (b,) losses, whatever the mode, or with `parts` `ImageLosses`; without targets, b
+            detections, most confident first.
 
         Raises:
-            ValueError: targets of another shape, or a label that is no class.
+            ValueError: targets or scales of another shape, or a label that is no class.
         """
         images = self.pixels(inputs)
         truth = None if targets is None else truth_of(targets, self.classes, images.image_sizes[0])
         # Not the module's mode decides but what is asked for: numbers of proposals and the like hang on these flags.
         rpn, heads = self._stages()
         rpn.training = heads.training = truth is not None
-        features = {name: level.float() for name, level in self.model.backbone(images.tensors).items()}
+        features = levels_of(self.model.backbone(images.tensors))
         anchors, objectness, deltas, proposals = self._propose(images, features)
         if truth is None or targets is None:
             logits, moves = self._classify(images, features, proposals)
             found = heads.postprocess_detections(logits, moves, proposals, images.image_sizes)
             return [detections_of(*each) for each in zip(*found, strict=True)]
-        losses, chosen = [], []
-        for i, seed in enumerate(self._seeds(inputs, targets)):
+        scales = sigmas_of(targets, sigma, background, regression)
+        first, chosen = [], []
+        for i, (seed, image) in enumerate(zip(self._seeds(inputs, targets), truth.images(), strict=True)):
             with _seeded(seed, inputs.device):
-                labels, matched = rpn.assign_targets_to_anchors([anchors[i]], [truth[i]])
+                labels, matched = rpn.assign_targets_to_anchors([anchors[i]], [image])
                 wanted = rpn.box_coder.encode(matched, [anchors[i]])
-                losses.append(torch.stack(rpn.compute_loss(objectness[i], deltas[i], labels, list(wanted))).sum())
-                chosen.append(heads.select_training_samples([proposals[i]], [truth[i]]))
-        return torch.stack(losses) + self._second_losses(images, features, chosen)
+                first.append(torch.stack(rpn.compute_loss(objectness[i], deltas[i], labels, list(wanted))).sum())
+                chosen.append(choose(heads, proposals[i], image))
+        logits, moves = self._classify(images, features, [each.boxes for each in chosen])
+        second = proposal_losses(logits, moves, chosen, targets.shape[1], scales)
+        image_losses = torch.stack(first) + second.image
+        return ImageLosses(image_losses, second.box) if parts else image_losses
 
     def _stages(self) -> tuple[RegionProposalNetwork, RoIHeads]:
         return cast(RegionProposalNetwork, self.model.rpn), cast(RoIHeads, self.model.roi_heads)
@@ -102,14 +125,6 @@ class RegionDetector(nn.Module):
         padded = [(images.tensors.shape[-2], images.tensors.shape[-1])] * len(proposals)
         logits, moves = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, padded)))
         return logits.float(), moves.float()
-
-    def _second_losses(self, images: ImageList, features: dict[str, Tensor], chosen: list[tuple]) -> Tensor:
-        """Float32 (b,): losses of the classes and boxes of the chosen proposals."""
-        proposals = [each[0][0] for each in chosen]
-        logits, moves = self._classify(images, features, proposals)
-        counts = [len(each) for each in proposals]
-        both = zip(logits.split(counts), moves.split(counts), chosen, strict=True)
-        return torch.stack([torch.stack(fastrcnn_loss(a, b, each[2], each[3])).sum() for a, b, each in both])
 
     def _seeds(self, inputs: Tensor, targets: Tensor) -> list[int]:
         start = int(torch.randint(1 << 62, ())) if self.training else 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tamis.batch import Batch
 from tamis.tasks.count_metrics import game, mae, psnr, rmse, ssim
+from tamis.tasks.noise_scale import noise_scaled, sigma_level
 from tamis.temperature import DataParameters
 
 Forward = Callable[[Tensor], Tensor]
@@ -96,25 +97,26 @@ class Counting:
         Args:
             model: maps images to maps (b, 1, h, w), scaled.
             batch: images (b, 3, H, W), maps of density (b, 1, h, w).
-            temperature: must be None.
+            temperature: of instances: a noise scale for each image, see `noise_scaled`. Sigma = 1 stands for maps that
+                have nothing in common: the squares of both, summed. Where less than a head is in view, what lacks is
+                added, in a single cell. So sigma² goes to 1 less the overlap of the maps (Dice). An image's weight is
+                the typical sigma² over its own: equal sigmas are the plain loss.
 
         Returns:
-            float32 (b,), with gradients: sum over the pixels of (output - scale · target)²; its mean over the batch
-            is for the caller to take. And detached columns float32 (b,): loss (the same without scale²), score,
-            count, predicted_count.
+            float32 (b,), with gradients: sum over the pixels of (output - scale · target)², scaled by the noise; its
+            mean over the batch is for the caller to take. And detached columns float32 (b,): loss (the sum without
+            scale² and noise), score, count, predicted_count.
 
         Raises:
-            ValueError: data parameters, or a model whose maps have another shape than the targets.
+            ValueError: class parameters, or a model whose maps have another shape than the targets.
         """
-        if temperature is not None:
-            raise ValueError(
-                "temperature must be None for counting, got data parameters; they divide logits of classes"
-            )
         outputs, targets = self._outputs(model, batch), batch.targets.float()
         losses = (outputs - self.scale * targets).square().sum((1, 2, 3))
         loss = losses.detach() / self.scale**2
         count = targets.sum((1, 2, 3))
-        over = {"image": 1, "pixel": targets[0].numel(), "head": count.clamp(min=1)}[self.score]
+        if temperature is not None:
+            losses = self._noise_scaled(losses, outputs.detach(), self.scale * targets, batch.index, temperature)
+        over = {"image": 1, "pixel": math.prod(targets.shape[1:]), "head": count.clamp(min=1)}[self.score]
         columns = {
             "loss": loss,
             "score": loss / over,
@@ -122,6 +124,17 @@ class Counting:
             "predicted_count": outputs.detach().sum((1, 2, 3)) / self.scale,
         }
         return losses, columns
+
+    def _noise_scaled(
+        self, losses: Tensor, outputs: Tensor, targets: Tensor, index: Tensor, rows: DataParameters
+    ) -> Tensor:
+        if rows.log_sigma_instance is None or rows.log_sigma_class is not None:
+            raise ValueError("temperature must be of instances for counting, got class rows; there are no classes")
+        lacking = (self.scale - targets.sum((1, 2, 3))).clamp(min=0) * self.scale
+        unit = (outputs.square() + targets.square()).sum((1, 2, 3)) + lacking
+        typical = sigma_level(rows.log_sigma_instance).to(losses.device)
+        sigma = rows.sigma(index, index).to(losses.device)  # labels play no part without classes
+        return noise_scaled(losses, sigma / typical, unit * typical**2)
 
     def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:
         """Figures over all images; the model's mode is left to the caller.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tamis.batch import Batch
+from tamis.box_temperature import BoxParameters
 from tamis.detections import Detections
 from tamis.scores import image_precision, mean_average_precision
-from tamis.temperature import DataParameters
 
 Forward = Callable[..., Any]
 _COCO = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
@@ -53,6 +53,7 @@ class Detection:
         validation_loss: `evaluate` also tells the mean loss, for which every image passes the model twice.
         coco: `evaluate` also tells map (mean over IoU 0.5 to 0.95), map75, and map of small, medium and large boxes
             (below 32² and 96² pixels of the inputs); needs faster-coco-eval.
+        box_losses: `losses` also tells the part of every box, of a module that knows them (see `losses`).
         metric: what `evaluate` is compared by.
         lower_is_better: whether the best is the lowest.
 
@@ -65,6 +66,7 @@ class Detection:
     score: Literal["image", "box"] = "image"
     validation_loss: bool = True
     coco: bool = False
+    box_losses: bool = False
     metric: str = "map50"
     lower_is_better: bool = False
 
@@ -77,30 +79,63 @@ class Detection:
             _faster_coco_eval()  # not after the first epoch
 
     def losses(
-        self, model: Forward, batch: Batch, temperature: DataParameters | None = None
+        self, model: Forward, batch: Batch, temperature: BoxParameters | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One loss per image, and what the history keeps of each.
 
+        With a temperature the losses that are told are those that are minimised, with the logits divided by sigma:
+        those without it would take a second pass through the model.
+
         Args:
-            model: a detection module.
+            model: a detection module; with a temperature or `box_losses` one that takes sigma, background, parts and
+                regression, and gives `tamis.detections.ImageLosses`.
             batch: images (b, 3, h, w) in [0, 1], targets (b, k, 5).
-            temperature: must be None.
+            temperature: sigma of the boxes.
 
         Returns:
-            float32 (b,), with gradients; and detached columns float32 (b,): loss, score, boxes (how many).
+            float32 (b,), with gradients; and detached columns float32 (b,): loss, score, boxes (how many), and with
+            `box_losses` box_loss (b, k), NaN for rows of label -1.
 
         Raises:
-            ValueError: data parameters, targets of another shape, or a model that does not give one loss per image.
+            ValueError: targets of another shape, data parameters that are not of boxes, or a model that does not give
+                one loss per image, or cannot tell the parts of boxes.
         """
-        if temperature is not None:
-            raise ValueError(
-                "temperature must be None for detection, got data parameters; they divide logits of classes"
-            )
-        boxes = (self._targets(batch)[..., 4] >= 0).sum(1).float()
-        losses = self._losses(model, batch)
-        loss = losses.detach()
+        if temperature is not None and not isinstance(temperature, BoxParameters):
+            raise ValueError(f"temperature must be BoxParameters, got {type(temperature).__name__}; sigma is of boxes")
+        there = self._targets(batch)[..., 4] >= 0
+        of_boxes = None
+        if temperature is None and not self.box_losses:
+            losses = self._losses(model, batch)
+        else:
+            losses, of_boxes = self._parts(model, batch, temperature)
+        boxes, loss = there.sum(1).float(), losses.detach()
         score = loss / boxes.clamp(min=1) if self.score == "box" else loss
-        return losses, {"loss": loss, "score": score, "boxes": boxes}
+        columns = {"loss": loss, "score": score, "boxes": boxes}
+        if of_boxes is None or not self.box_losses:
+            return losses, columns
+        return losses, columns | {"box_loss": of_boxes.detach().float().where(there, torch.nan)}
+
+    def _parts(self, model: Forward, batch: Batch, temperature: BoxParameters | None) -> tuple[Tensor, Tensor]:
+        """The losses of the images (b,), and of their boxes (b, k)."""
+        sigma = background = None
+        regression = temperature is not None and temperature.regression
+        if temperature is not None:
+            sigma, background = temperature(batch.targets, batch.index)
+        options = {"sigma": sigma, "background": background, "parts": True, "regression": regression}
+        try:
+            losses, of_boxes = model(batch.inputs, batch.targets, **options)
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise ValueError(
+                f"model must take {', '.join(options)} for data parameters and losses of boxes, got {error}; implement "
+                "forward(inputs, targets, sigma, background, *, parts, regression) -> tamis.detections.ImageLosses"
+            ) from error
+        losses = self._one_per_image(losses, batch).float()
+        if background is not None:
+            # Every process passes the gradient of the mean back, also one whose images all went without it.
+            losses = losses + 0 * background
+        return losses, of_boxes
 
     def evaluate(self, model: Forward, batches: Iterable[Batch]) -> dict[str, float]:
         """`figures` of all images; the model's mode is left to the caller."""
@@ -147,13 +182,15 @@ class Detection:
             yield Detected(*row)
 
     def _losses(self, model: Forward, batch: Batch) -> Tensor:
-        losses = model(batch.inputs, batch.targets)
+        return self._one_per_image(model(batch.inputs, batch.targets), batch).float()
+
+    def _one_per_image(self, losses: Any, batch: Batch) -> Tensor:
         if not isinstance(losses, Tensor) or losses.shape != (len(batch),):
             found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise ValueError(
                 f"model must give one loss per image, shape {(len(batch),)}, got {found}; take a detection module"
             )
-        return losses.float()
+        return losses
 
     def _targets(self, batch: Batch) -> Tensor:
         targets = batch.targets

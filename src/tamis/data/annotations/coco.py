@@ -1,6 +1,7 @@
 """COCO: one JSON document with images, annotations and categories (cocodataset.org, "data format")."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,13 +14,17 @@ from tamis.data.folder import image_names
 
 LIMIT = 768 << 20
 """The largest document in bytes; COCO's own largest has 450 MB."""
+# What some documents say of each annotation, and its names there, the first one that has a number.
+_COLUMNS = {"occlusion": ("occlusion", "occluded"), "truncation": ("truncation", "truncated")}
+_MOST = 1e9  # of such a number, far above any level or share: larger ones may not fit a float
 
 
 def read_coco(path: Path, root: Path) -> Annotations:
     """Read a COCO document; a box x, y, width, height becomes its two corners.
 
     What `iscrowd` marks is in the column "ignored". Of the keypoints of a category that has them, one is taken: the
-    nose, else the first that is labelled.
+    nose, else the first that is labelled. Numbers of annotations called "occlusion" (or "occluded") and "truncation"
+    (or "truncated") are taken as they stand, if there are any; -1 and what is no number are NaN.
 
     Args:
         path: the document.
@@ -151,6 +156,12 @@ def _boxes(
     skeletons: dict[int | str, list[Any]],
 ) -> None:  # fmt: skip
     ids: set[int | str] = set()
+    known = [each for each in entries if _is_entry(each)]
+    columns = {
+        column: names
+        for column, names in _COLUMNS.items()
+        if not all(math.isnan(_number(each, names)) for each in known)
+    }
     for row, each in enumerate(entries):
         if not _is_entry(each):
             found.fault("malformed", f"{file}: annotations[{row}]", "an annotation without a valid id")
@@ -171,7 +182,8 @@ def _boxes(
             detail = f"bbox {each['bbox']!a:.100} is not four numbers" if "bbox" in each else "no bbox"
             found.fault("no_box", where, detail)
         elif image >= 0:  # those of images that cannot be used are told by the image
-            found.add(image, label, box, where, row, ignored=float(each.get("iscrowd") in (1, True)))
+            extra = {column: _number(each, names) for column, names in columns.items()}
+            found.add(image, label, box, where, row, ignored=float(each.get("iscrowd") in (1, True)), **extra)
             if skeletons:
                 found.keypoints.append(_keypoint(each.get("keypoints"), skeletons.get(each["category_id"], [])))
 
@@ -193,6 +205,12 @@ def _keypoint(values: Any, names: list[Any]) -> tuple[float, float]:
         return float(values[3 * nose]), float(values[3 * nose + 1])
     except OverflowError:
         return none
+
+
+def _number(annotation: Any, names: Sequence[str]) -> float:
+    """What an annotation says under the first of the names that it has a number for; NaN if none, or below 0."""
+    given = [annotation[name] for name in names if type(annotation.get(name)) in (int, float)]
+    return float(given[0]) if given and 0 <= given[0] <= _MOST else float("nan")
 
 
 def _known(ids: dict[int | str, int], identity: object) -> int | None:

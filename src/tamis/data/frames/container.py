@@ -1,6 +1,7 @@
 """Opening a video file, which may be damaged or hostile: what is asked of PyAV, and what it is not let do."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,8 @@ _CONTAINERS = (
 _WITH_INDEX = frozenset({"mov", "mp4", "matroska", "webm"})
 _STEADY = 0.005  # how far the mean and the finest rate of steady frames are apart
 _PROBED = 32  # packets that are looked at for time stamps
+_ENOUGH = 8  # distances between frames from which on these are believed, and not FFmpeg's guess
+_UNEVEN = 0.05  # share of the distance by which time stamps may be rounded
 
 
 class Header(NamedTuple):
@@ -86,14 +89,15 @@ def read_header(path: Path) -> Header:
     """
     container, stream = open_container(path)
     with container:
-        counted = not _has_times(container, stream)
+        start = stream.start_time  # reading sets it, to the first packet that has a time for the decoder, too
+        times = _probed(container, stream)
         frames = stream.frames or None
-        if counted:
+        if times is None:
             rate = stream.guessed_rate or stream.average_rate
             return Header(1 / rate if rate else None, 0, 1.0, frames, frames, True, False, True)
         rate = stream.average_rate or stream.guessed_rate
         tick = Fraction(stream.time_base or Fraction(1, 90_000))
-        origin = stream.start_time or 0
+        origin = start if start is not None else min(times, default=0)
         length = _length(container, stream, tick)
         step = max(1.0, float(1 / (rate * tick))) if rate else 1.0
         if frames is None and length is not None and rate:
@@ -101,8 +105,7 @@ def read_header(path: Path) -> Header:
         indexed = not _WITH_INDEX.isdisjoint(container.format.name.split(","))
         end = None if length is None else origin + length
         guessed = container.format.name == "mpeg"  # most of its packets have no time stamps
-        base = None if guessed else stream.base_rate
-        steady = bool(rate and base and abs(rate / base - 1) < _STEADY)
+        steady = not guessed and _steady(times, step, stream)
         return Header(tick, origin, step, frames, end, False, indexed, steady)
 
 
@@ -120,20 +123,32 @@ def _first_stream(container: "InputContainer") -> "VideoStream":
     raise ValueError("no video stream that can be decoded")
 
 
-def _has_times(container: "InputContainer", stream: "VideoStream") -> bool:
+def _probed(container: "InputContainer", stream: "VideoStream") -> list[int] | None:
+    """Time stamps of the first packets; None where one has none."""
     import av.error
 
-    packets = container.demux(stream)
+    packets, times = container.demux(stream), []
     try:
         for _ in range(_PROBED):
             packet = next(packets, None)
             if packet is None or not packet.size:
                 break
             if packet.pts is None:
-                return False
+                return None
+            times.append(packet.pts)
     except av.error.FFmpegError:
         pass
-    return True
+    return times
+
+
+def _steady(times: list[int], step: float, stream: "VideoStream") -> bool:
+    """Whether frames follow each other at one distance: the first ones do, or FFmpeg thinks so where they are few."""
+    shown = sorted(times)[: len(times) // 2]  # packets are not in the order of time
+    apart = [after - before for before, after in pairwise(shown)]
+    if len(apart) >= _ENOUGH:
+        return all(abs(each - step) <= max(1, _UNEVEN * step) for each in apart)
+    rate, base = stream.average_rate or stream.guessed_rate, stream.base_rate
+    return bool(rate and base and abs(rate / base - 1) < _STEADY)
 
 
 def _length(container: "InputContainer", stream: "VideoStream", tick: Fraction) -> int | None:

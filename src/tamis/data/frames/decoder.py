@@ -263,7 +263,8 @@ class Decoder:
             return None
         start = self._last < self._header.origin
         missing = round((pts - self._last) / self._header.step) - 1
-        if missing >= 1 and (self._trouble or (missing >= 2 and (start or self._header.steady))):
+        certain = self._trouble or (self._header.steady and not start)
+        if missing >= (1 if certain else 2) and (certain or start):
             return self._lost(self._trouble or "missing from the file", missing)
         return None
 
