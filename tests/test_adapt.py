@@ -117,7 +117,7 @@ def test_leading_frames_end_where_the_rest_begins(camera: Path) -> None:
 
 def test_a_student_that_cannot_be_trained_is_refused() -> None:
     with pytest.raises(ValueError, match="student must be one that can be trained"):
-        start_of("student.onnx")
+        start_of("student.onnx", Path())
 
 
 def test_resize_of_a_run(sessions: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 import tamis.models.centernet
 from reference_centernet import box_loss, focal, heat_map
 from tamis.detections import Detections
-from tamis.models.centernet import SMALL, TINY, CenterNet, detection_losses
+from tamis.models.centernet import SMALL, TINY, CenterNet
+from tamis.models.centernet_losses import detection_losses
 
 Box = tuple[float, float, float, float, int]
 HEIGHT, WIDTH, CLASSES = 9, 12, 3
@@ -53,7 +54,7 @@ def maps(count: int, seed: int) -> tuple[Tensor, Tensor]:
 @given(st.lists(boxes(), min_size=1, max_size=3), st.integers(0, 9))
 def test_losses_are_the_papers(batch: list[list[Box]], seed: int) -> None:
     heat, found = maps(len(batch), seed)
-    losses = detection_losses(heat, found, padded(batch, 6))
+    losses = detection_losses(heat, found, padded(batch, 6)).image
     for number, image in enumerate(batch):
         total = focal(heat[number].tolist(), heat_map(image, CLASSES, HEIGHT, WIDTH))
         corners = found[number].permute(1, 2, 0).tolist()
@@ -65,9 +66,9 @@ def test_padding_and_boxes_without_an_area_do_not_count() -> None:
     heat, found = maps(1, 0)
     real = [(4.0, 4.0, 20.0, 16.0, 1)]
     flat = [*real, (8.0, 8.0, 8.0, 30.0, 0), (9.0, 9.0, 5.0, 30.0, 2)]
-    alone = detection_losses(heat, found, padded([real], 1))
-    assert torch.allclose(detection_losses(heat, found, padded([flat], 7)), alone)
-    assert torch.isfinite(detection_losses(heat, found, torch.zeros(1, 0, 5))).all()
+    alone = detection_losses(heat, found, padded([real], 1)).image
+    assert torch.allclose(detection_losses(heat, found, padded([flat], 7)).image, alone)
+    assert torch.isfinite(detection_losses(heat, found, torch.zeros(1, 0, 5)).image).all()
 
 
 def test_an_images_loss_and_boxes_do_not_depend_on_its_batch() -> None:

@@ -97,9 +97,9 @@ def test_half_precision_is_summed_in_single():
     assert (losses.item(), columns["predicted_count"].item()) == (65536, 65536)
 
 
-def test_data_parameters_are_refused():
-    with pytest.raises(ValueError, match=r"temperature must be None for counting, got data parameters; they divide"):
-        Counting().losses(_fixed(torch.ones(1)), _batch(torch.ones(1, 1, 2, 2)), DataParameters(classes=2))
+def test_class_parameters_are_refused():
+    with pytest.raises(ValueError, match=r"temperature must be of instances for counting, got class rows; there are"):
+        Counting().losses(_fixed(torch.ones(1, 1, 2, 2)), _batch(torch.ones(1, 1, 2, 2)), DataParameters(classes=2))
 
 
 def test_maps_that_do_not_fit_are_refused():

@@ -110,8 +110,8 @@ def test_wrong_shapes_are_refused():
         task.losses(lambda inputs, targets: torch.tensor(1.0), batch)
     with pytest.raises(ValueError, match=r"one loss per image, shape \(2,\), got dict"):
         task.losses(lambda inputs, targets: {"loss": 1}, batch)
-    with pytest.raises(ValueError, match="temperature must be None for detection"):
-        task.losses(Fixed([made()] * 2), batch, DataParameters(classes=1))
+    with pytest.raises(ValueError, match="temperature must be BoxParameters, got DataParameters"):
+        task.losses(Fixed([made()] * 2), batch, DataParameters(classes=1))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="detections of each of 2 images, got 1"):
         Detection(1, validation_loss=False).evaluate(Fixed([made()]), [batch])
 

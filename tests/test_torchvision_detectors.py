@@ -171,7 +171,7 @@ def test_boxes_that_are_none_do_not_count(built: dict[str, Any]) -> None:
 
 
 def test_truth_is_cut_at_the_border() -> None:
-    (truth,) = truth_of(torch.tensor([[[-5.0, 2, 200, 9, 1]]]), 2, (32, 48))
+    (truth,) = truth_of(torch.tensor([[[-5.0, 2, 200, 9, 1]]]), 2, (32, 48)).images()
     assert truth["boxes"].tolist() == [[0, 2, 48, 9]]
     assert truth["labels"].tolist() == [2]
     with pytest.raises(ValueError, match=r"labels must be in \[0, 2\), got 2"):

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 # name -> module; the public library. Everything else is reached by its module.
 _WHERE = {
     "Batch": "batch",
+    "BoxParameters": "box_temperature",
     "DataParameters": "temperature",
     "LazySGD": "temperature",
     "Ledger": "ledger",
@@ -24,6 +25,7 @@ _WHERE = {
 
 __all__ = [
     "Batch",
+    "BoxParameters",
     "DataParameters",
     "LazySGD",
     "Ledger",
@@ -38,6 +40,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tamis.batch import Batch
+    from tamis.box_temperature import BoxParameters
     from tamis.fit import Settings
     from tamis.ledger import Ledger
     from tamis.methods import Method, Temperature

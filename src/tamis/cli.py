@@ -4,13 +4,10 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Dict
 
 import tamis
 from tamis.recipes.adapt_config import AdaptConfig
@@ -18,7 +15,7 @@ from tamis.recipes.command_config import CheckConfig, PredictConfig, ScoreConfig
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.cull_config import CullConfig, Format
 from tamis.recipes.resize_config import ResizeConfig
-from tamis.recipes.settings_file import SettingsFile, read_settings
+from tamis.recipes.settings_file import read_settings
 from tamis.recipes.sources import Sources
 
 app = App(
@@ -32,9 +29,6 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False  # not inherited
-COMMANDS = (
-    "train", "cull", "adapt", "resize", "score", "predict", "check", "convert", "export", "report", "explain", "demo",
-)  # fmt: skip
 # What a user can get wrong ends with one line and this code; anything else shows its traceback.
 BAD_INPUT = 2
 STOPPED = 128  # and the number of the signal
@@ -204,6 +198,25 @@ def report(runs: list[Path], *, out: Path | None = None) -> None:
 
 
 @app.command
+def curricula(runs: list[Path], *, out: Path | None = None, samples: list[str] | None = None) -> None:
+    """Write a page on what runs of several seeds learned of classes and samples, and whether it is the same each time.
+
+    Parameters
+    ----------
+    runs
+        Run folders of one training with data parameters, each with another seed.
+    out
+        The page; by default curricula.html in the first run folder.
+    samples
+        Keys of samples to follow; by default two of one class, one that ends with a high sigma and one with a low.
+    """
+    print(f"tamis curricula: {', '.join(map(str, runs))}", flush=True)
+    from tamis.recipes.curricula import curricula_command
+
+    curricula_command(runs, out, samples or ())
+
+
+@app.command
 def explain(run: Path, sample: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Tell everything that a run knows of one sample.
 
@@ -248,26 +261,17 @@ def _start(
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> Any:
     sources = Sources(None if config is None else read_settings(config))
-    app.config = (*_lines_of(sources.file), sources)
+    app.config = (*sources.lines([name for name in app if not name.startswith("-")]), sources)
     try:
         command, bound, _ = app.parse_args(tokens)
     except (CycloptsError, ValueError) as error:
         raise ValueError(sources.explain(error, tokens)) from error
     if show_config:
-        print(sources.table(_settings_of(bound.arguments)))
+        print(sources.table(bound.arguments))
         return None
     for beaten in sources.beaten:
         print(f"tamis: {beaten}", file=sys.stderr)
     return command(*bound.args, **bound.kwargs)
-
-
-def _lines_of(file: SettingsFile | None) -> Iterator[Dict]:
-    """The settings of a file one by one, so that a message names the line."""
-    if file is None:
-        return
-    # The same settings for every command: flat, cyclopts would drop the setting `report` as the name of a command.
-    for name, value in file.values.items():
-        yield Dict({command: {name: value} for command in COMMANDS}, source=file.where(name))
 
 
 def _search_here(model: str) -> None:
@@ -278,12 +282,6 @@ def _search_here(model: str) -> None:
     """
     if ":" in model and not model.startswith(("timm:", "ultralytics:")):
         sys.path.append(str(Path.cwd()))
-
-
-def _settings_of(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a command by name, out of its configuration where it takes one."""
-    config = arguments.get("config")
-    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else arguments
 
 
 def main() -> None:

@@ -57,6 +57,9 @@ class History:
         for path in self.folder.glob("epoch-*.parquet"):
             if tuple(_numbers(path)) >= (epoch, part):
                 path.unlink()
+        for path in self.folder.glob("boxes-*.parquet"):
+            if _numbers(path)[0] >= epoch:
+                path.unlink()
 
     def append(self, columns: dict[str, Tensor]) -> None:
         """Add rows: 1-D tensors of equal length by column name.
@@ -199,6 +202,19 @@ def _places(place: Tensor | None, index: Tensor) -> pa.Array:
     if place is None:
         return pa.nulls(len(index), pa.int32())
     return pa.array(place[index].numpy(), mask=(place[index] == 0).numpy())
+
+
+def write_boxes(folder: Path, epoch: int, sigma: Tensor | None, loss: Tensor) -> None:
+    """Write `boxes-EEEEE.parquet`: of every box, in the order of `boxes.parquet`, where it is at the end of an epoch.
+
+    Args:
+        folder: the ledger's folder.
+        epoch: the epoch, from 0.
+        sigma: float32 (m,); None without data parameters.
+        loss: float32 (m,), its part of the loss of its image when it was shown last in the epoch; NaN = it was not.
+    """
+    columns = {} if sigma is None else {"sigma": sigma.numpy()}
+    write_table(folder / f"boxes-{epoch:05d}.parquet", pa.table(columns | {"loss": loss.numpy()}))
 
 
 def write_scores(folder: Path, score: Tensor, seen: Tensor) -> None:

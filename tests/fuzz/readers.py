@@ -27,9 +27,12 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
+import box_folders
+from box_folders import Box
 from point_layouts import LAYOUTS
 from tamis.checkpoint import load_checkpoint, save_checkpoint
 from tamis.data import from_cifar10n, open_images
+from tamis.data.boxes import open_boxes
 from tamis.data.cifar import CIFAR10_CLASSES
 from tamis.data.points import open_points
 from tamis.models.weights import load_weights
@@ -210,6 +213,22 @@ def _points_opener(layout: str) -> Callable[[Path], object]:
     return opened
 
 
+def _boxes(layout: str) -> Files:
+    """The files of a layout of boxes."""
+    train = {"a": [Box("car", 4, 2, 14, 12), Box("person", 20.5, 4, 24, 19)], "b": []}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        box_folders.LAYOUTS[layout](root, train, {"c": [Box("car", 1, 2, 3.5, 9)]})
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def _box_document() -> Files:
+    """COCO's, with occlusion and truncation."""
+    document = json.loads(box_folders.document({"a": [Box("car", 4, 2, 14, 12)] * 2}))
+    document["annotations"] = [each | {"occlusion": 2, "truncated": 0.5} for each in document["annotations"]]
+    return {"coco.json": json.dumps(document).encode(), "a.png": picture()}
+
+
 YAML = "# settings\ndata: a b\nsteps: [0.1, 0.5]\nflip: off\nlr: 1e-3\nout: 'x\"y'\n"
 TOML = '# settings\ndata = "a b"\nsteps = [0.1, 0.5]\nflip = false\nlr = 1e-3\n'
 READERS: dict[str, Reader] = {
@@ -235,6 +254,9 @@ READERS: dict[str, Reader] = {
     "torch": Reader(lambda: _torch(True), _weights("w.pt")),
     "old torch": Reader(lambda: _torch(False), _weights("w.pt")),
     "checkpoint": Reader(_checkpoint, load_checkpoint),
+    "COCO boxes": Reader(_box_document, open_boxes),
+    "KITTI boxes": Reader(partial(_boxes, "kitti"), open_boxes),
+    "box table": Reader(partial(_boxes, "table"), open_boxes),
     **{f"{layout} points": Reader(partial(_points, layout), _points_opener(layout)) for layout in LAYOUTS},
 }
 

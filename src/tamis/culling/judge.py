@@ -69,7 +69,7 @@ def judge(
         positions: their positions in the records.
         detectors: teacher, and student or None.
         batch_size: frames that are shown at once.
-        records: count boxes that are none.
+        records: have the frames' keys, and count boxes that are none.
         journal: is added to.
 
     Yields:
@@ -81,8 +81,9 @@ def judge(
     try:
         for found, images in stream:
             waited = time.perf_counter() - waiting
-            line, spent = _shown(images, detectors)
-            line["position"] = [at[ref] for ref in found]
+            places = [at[ref] for ref in found]
+            line, spent = _shown(images, detectors, [records.key[place] for place in places])
+            line["position"] = places
             line["spent"] = {"decode": waited} | spent
             journal.append("judge", **line)
             count_bad(line, records)
@@ -98,13 +99,15 @@ def count_bad(line: dict[str, Any], records: Records) -> None:
         records.bad[who] += count
 
 
-def _shown(images: Tensor, detectors: tuple[Detector, Detector | None]) -> tuple[dict[str, Any], dict[str, float]]:
+def _shown(
+    images: Tensor, detectors: tuple[Detector, Detector | None], keys: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, float]]:
     line: dict[str, Any] = {"size": [images.shape[-1], images.shape[-2]], "student": None, "bad": {}}
     spent: dict[str, float] = {}
     for who, detector in zip(("teacher", "student"), detectors, strict=True):
         if detector is not None:
             began = time.perf_counter()
-            found, line["bad"][who] = detect(detector, images, who)
+            found, line["bad"][who] = detect(detector, images, who, keys)
             spent[f"{who} prediction"] = time.perf_counter() - began
             line[who] = [packed(each) for each in found]
     return line, spent

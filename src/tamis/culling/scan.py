@@ -65,7 +65,10 @@ class Scan:
     stop: Callable[[], int] = lambda: 0
 
     def batches(self, frames: Iterable[Frame]) -> Iterator[Batch]:
-        """Cut a stream of frames so that each batch has as many to score, of one size; the last one may have fewer."""
+        """Cut a stream of frames so that each batch has as many to score, of one size.
+
+        The last one may have fewer, or none: what was lost at the end is known after the last frame only.
+        """
         batch, size = Batch(), None
         for frame in frames:
             if self.stop():
@@ -84,8 +87,7 @@ class Scan:
             if len(batch.pixels) == self.batch_size or (self.student is None and len(batch.rows) == _UNSCORED_LINE):
                 yield self._complete(batch)
                 batch = Batch()
-        if batch.rows:
-            yield self._complete(batch)
+        yield self._complete(batch)
 
     def _look(self, frame: Frame, batch: Batch) -> tuple[float | None, int]:
         if self.gate is None:
@@ -108,12 +110,14 @@ class Scan:
         found, bad, seconds = [], 0, 0.0
         if batch.images is not None and self.student is not None:
             began = time.perf_counter()
-            found, bad = detect(self.student, batch.images, "student")
+            keys = [key for _, _, key, _, _, reason in batch.rows if reason >= PASSED]
+            found, bad = detect(self.student, batch.images, "student", keys)
             seconds = time.perf_counter() - began
         if batch.shrunk != (1.0, 1.0):
             found = [each.scaled(1 / batch.shrunk[0], 1 / batch.shrunk[1]) for each in found]
         names = ("source", "pts", "key", "seconds", "change", "reason")
-        told: dict[str, Any] = dict(zip(names, map(list, zip(*batch.rows, strict=True)), strict=True))
+        columns = zip(*batch.rows, strict=True) if batch.rows else [()] * len(names)
+        told: dict[str, Any] = dict(zip(names, map(list, columns), strict=True))
         told |= {"score": self.score(found).tolist() if found else [], "detections": [len(each) for each in found]}
         size = None if batch.images is None else [batch.images.shape[-1], batch.images.shape[-2]]
         return told | {"names": batch.names, "size": size, "bad": bad, "gate": batch.gate}, seconds
@@ -134,15 +138,18 @@ def scan(
     Yields:
         The line of each batch.
     """
-    told = len(frames.lost)
+    told = 0  # files that could not be opened are known before the first frame
     waiting = time.perf_counter()
     stream = ahead(plan.batches(frames.scan(after)))
     try:
         for batch in stream:
             waited = time.perf_counter() - waiting
             line, seconds = plan.line(batch)
-            lost = [asdict(each) for each in list(frames.lost)[told:]]
-            told += len(lost)
+            new = list(frames.lost)[told:]
+            told += len(new)
+            lost = [each for each in map(asdict, new) if each not in records.lost]
+            if not (batch.rows or lost):
+                continue
             # Both are at work beside the student: what they cost is what it waited for them.
             gate = min(waited, batch.gate_seconds)
             line["spent"] = {"decode": waited - gate, "gate": gate, "student prediction": seconds}

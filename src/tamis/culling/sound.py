@@ -1,4 +1,4 @@
-"""Holding detectors to what they promise: boxes that are not numbers are counted, never used."""
+"""Holding detectors to what they promise: boxes that are not numbers are counted, never used; a failure is named."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,19 @@ from torch import Tensor
 from tamis.detections import Detections, Detector
 
 
-def detect(detector: Detector, images: Tensor, name: str) -> tuple[list[Detections], int]:
+class FailedDetector(ValueError):
+    """A detector has raised an error, which is the cause of this one.
+
+    Attributes:
+        keys: the frames that it was looking at.
+    """
+
+    def __init__(self, message: str, keys: Sequence[str]) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+
+def detect(detector: Detector, images: Tensor, name: str, keys: Sequence[str] = ()) -> tuple[list[Detections], int]:
     """What a detector finds, without what cannot be: no numbers, confidences outside [0, 1], no area on the image.
 
     Boxes that reach over the edge are cut there.
@@ -17,14 +29,19 @@ def detect(detector: Detector, images: Tensor, name: str) -> tuple[list[Detectio
         detector: asked once, for all images.
         images: uint8 (b, 3, h, w).
         name: of the detector, for messages.
+        keys: of the images, likewise.
 
     Returns:
         b detections, and how many boxes were left out.
 
     Raises:
+        FailedDetector: it raises an error.
         ValueError: it gives another number of detections than there are images, or a label that is no class of it.
     """
-    found = detector(images)
+    try:
+        found = detector(images)
+    except Exception as error:
+        raise FailedDetector(_failure(error, name, len(images), keys), keys) from error
     if len(found) != len(images):
         raise ValueError(f"{name} must give one Detections an image, got {len(found)} for {len(images)}; correct it")
     counts = [len(each) for each in found]
@@ -43,6 +60,15 @@ def detect(detector: Detector, images: Tensor, name: str) -> tuple[list[Detectio
 
 
 _PARTS = ("boxes", "scores", "labels")
+
+
+def _failure(error: Exception, name: str, count: int, keys: Sequence[str]) -> str:
+    where = f" at {keys[0]!r}" + (f" to {keys[-1]!r}" if len(keys) > 1 else "") if keys else ""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    cure = "mend it, and the same command goes on with these frames"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        cure = f"take a smaller {'teacher_batch_size' if name == 'teacher' else 'batch_size'}, and another --out"
+    return f"{name} must take a batch of {count} frames, got {reason}{where}; {cure}"
 
 
 def _hold_to_classes(labels: Tensor, class_names: Sequence[str], name: str) -> None:

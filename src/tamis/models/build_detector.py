@@ -1,5 +1,7 @@
 """From a detector's name to a detection module."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,13 +10,19 @@ from torch import Tensor, nn
 from tamis.detections import Detections
 from tamis.models.detector_weights import load_detector
 from tamis.models.naming import own_model, unknown
+from tamis.models.new_head import classes_of_weights, taken_over
 
 _OWN = ("centernet-tiny", "centernet-small")
 _TRY = 128  # pixels, the side of the image that a module is tried on
 
 
 def build_detector(
-    name: str, classes: int, *, weights: Path | None = None, new_head: bool = False, seed: int | None = None
+    name: str,
+    classes: int | Sequence[str],
+    *,
+    weights: Path | None = None,
+    new_head: bool = False,
+    seed: int | None = None,
 ) -> nn.Module:
     """A detection module, in training mode, on the CPU: images to detections, or with targets to a loss for each.
 
@@ -26,9 +34,11 @@ def build_detector(
         name: `centernet-tiny`, `centernet-small`; a detector of torchvision, say `fasterrcnn_resnet18_fpn` (see
             docs/detectors.md); or `module:callable`, a callable of your own that returns a detection module and is
             given `num_classes` if it takes it. Only such a name, with a colon, imports code.
-        classes: number of classes, without a background.
+        classes: number of classes, without a background, or their names.
         weights: a state dict to start from, `.safetensors`, `.pt` or `.pth`; torchvision's own files will do.
-        new_head: keep the fresh tensors whose shapes depend on the number of classes, for weights of other classes.
+        new_head: for weights of other classes: the tensors whose shapes depend on the number of classes are fresh. With
+            names, classes of the same name (and a background) keep their part of the head, if the file has names or is
+            one of torchvision's, of COCO's classes; see `same_classes`.
         seed: makes the start a function of this number alone and leaves torch's default generator as it was;
             None takes the start from that generator.
 
@@ -39,19 +49,26 @@ def build_detector(
         FileNotFoundError: no such file of weights.
         TypeError: `module:callable` is no callable or returns no module.
     """
-    if classes < 1:
+    count = classes if isinstance(classes, int) else len(classes)
+    if count < 1:
         raise ValueError(f"classes must be at least 1, got {classes!r}; name what is to be found")
     if new_head and weights is None:
         raise ValueError("new_head must come with weights, got none; a detector without weights is all new")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
-        module = _start(name, classes)
+        module = _start(name, count)
         if weights is None:
             _calibrate(module, name)
-        wider = _start(name, classes + 1) if new_head else None
-    if weights is not None:
+        wider = _start(name, count + 1) if new_head else None
+    if weights is None:
+        return module.train()
+    known = wider is not None and not isinstance(classes, int) and ":" not in name
+    old = classes_of_weights(name, Path(weights)) if known else None
+    if old is None or isinstance(classes, int):
         load_detector(module, Path(weights), wider)
+    else:
+        load_detector(module, Path(weights), wider, partial(taken_over, old=old, new=classes))
     return module.train()
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -73,14 +73,20 @@ def names_of_json(text: str, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def load_detector(module: nn.Module, path: Path, wider: nn.Module | None = None) -> None:
+Head = Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]
+
+
+def load_detector(
+    module: nn.Module, path: Path, wider: nn.Module | None = None, head_of: Head = lambda fresh, state: fresh
+) -> None:
     """Fill a detection module from a file with its state dict; torchvision's own files will do.
 
     Args:
         module: filled in place.
         path: `.safetensors`, or `.pt` / `.pth` read with weights_only.
         wider: the same module for another number of classes: tensors that differ between the two in shape are the
-            head, which then stays as it is. None reads the head too.
+            head. None reads the head as it is.
+        head_of: with `wider`, from the fresh head and the file's state to the head; by default the fresh one.
 
     Raises:
         FileNotFoundError: no such file.
@@ -98,7 +104,8 @@ def load_detector(module: nn.Module, path: Path, wider: nn.Module | None = None)
             f"weights must fit the detector, got {str(path)!r} with missing: {listed(missing, 5)}; unexpected: "
             f"{listed(unexpected, 5)}; other shapes: {listed(shapes, 5)}; use new_head=True for other classes"
         )
-    module.load_state_dict({key: value for key, value in state.items() if key not in head}, strict=False)
+    rest = {key: value for key, value in state.items() if key not in head}
+    module.load_state_dict(rest | head_of({key: own[key] for key in sorted(head)}, state))
 
 
 def _as_ours(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

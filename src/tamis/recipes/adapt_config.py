@@ -14,8 +14,8 @@ class AdaptConfig:
 
     Attributes:
         sources: as of `tamis cull`: the footage of one camera.
-        student: the small detector, which is trained: street-student, NAME=weights-file, or the name of an untrained
-            one; in a folder that has a session already, the student of the latest one goes on, whatever is given.
+        student: the small detector, which is trained: street-student, NAME=weights-file, or the run folder of a
+            training; in a folder that has a session already, the student of the latest one goes on, whatever is given.
         teacher: the big detector, as of `tamis cull`.
         out: the folder of the camera; by default cameras/ and the first source's name. New footage with the same folder
             is a new session; the same command again goes on where it was stopped.

@@ -16,7 +16,7 @@ from tamis.data.frames.leading import Leading
 from tamis.detections import Detections, Detector
 from tamis.fit.settings import device_of
 from tamis.models import ModuleDetector
-from tamis.models.detector_weights import read_class_names
+from tamis.models.new_head import classes_of_weights
 from tamis.recipes.adapt_config import AdaptConfig
 from tamis.recipes.adapt_judge import Jury, Size, human_jury, teacher_jury
 from tamis.recipes.adapt_sessions import Session
@@ -57,8 +57,9 @@ class Steps:
         """Open the detectors."""
         self.config, self.console, self.session = config, console, session
         self.device = device_of(config.device)
-        earlier = session.earlier[-1].weights if session.earlier else None
-        self.start = start_of(config.student if earlier is None else f"{start_of(config.student).model}={earlier}")
+        self.start = start_of(config.student, config.folder)
+        if session.earlier:
+            self.start = start_of(f"{self.start.model}={session.earlier[-1].weights}", config.folder)
         self.end = FrameRef(1 << 30, 0) if config.judge else frames.place(1 - config.judge_share)
         share = 1.0 if config.judge else 1 - config.judge_share
         self.frames, self.leading = frames, Leading(frames, self.end, share)
@@ -116,7 +117,7 @@ class Steps:
     def _training(self, folder: Path, size: Size | None) -> TrainConfig:
         """The training of a student on a culled folder, and on what earlier sessions kept."""
         config, start = self.config, self.start
-        own = read_class_names(start.weights)
+        own = classes_of_weights(start.model, start.weights)
         settings: dict[str, Any] = {"lr": config.lr, "optimizer": config.optimizer}
         return TrainConfig(
             data=self._with_earlier(folder), task="detection", out=folder / "train", model=start.model,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.data import BoxedImages, BoxViews, Quarantine
+from tamis.data import BoxedImages, BoxNoise, BoxViews, Quarantine, with_box_noise
 from tamis.data.boxes import BoxSet, open_boxes
 from tamis.data.folder import Split
+from tamis.moment import seed_of
 from tamis.recipes.config import SIZE, TrainConfig
 
 
@@ -46,6 +47,17 @@ def with_classes(found: BoxSet, class_names: tuple[str, ...], path: Path) -> Box
         )
     place = np.array([class_names.index(name) if name in class_names else -1 for name in found.class_names], np.int64)
     return replace(found, labels=tuple(place[labels] for labels in found.labels), class_names=class_names)
+
+
+def made_noisy(source: BoxedImages, config: TrainConfig) -> tuple[BoxedImages, BoxNoise | None]:
+    """The training images with wrong boxes, if the configuration asks for them, and what was done.
+
+    Raises:
+        ValueError: no such noise, or a flip where there is one class.
+    """
+    if config.noise == "none":
+        return source, None
+    return with_box_noise(source, config.noise, config.noise_ratio, seed_of(config.seed, "box noise"))  # pyright: ignore[reportArgumentType]
 
 
 def size_of(config: TrainConfig) -> tuple[int, int] | None:

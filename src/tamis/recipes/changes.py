@@ -33,6 +33,7 @@ class Change:
         undecided: how many count as edited by their date alone, since no digest is stored.
         rows: int64 (m,), m >= n, the place in the source for each position; -1 = removed.
         fresh: bool (m,), what is known of the sample does not hold: it was added or edited.
+        repainted: bool (m,), of these, all but those whose label or annotation alone was edited.
         table: key, label, digest, size, mtime_ns, annotation of the m samples, as they are now.
     """
 
@@ -43,6 +44,7 @@ class Change:
     undecided: int
     rows: Tensor
     fresh: Tensor
+    repainted: Tensor
     table: pa.Table
 
     def __bool__(self) -> bool:
@@ -123,6 +125,8 @@ def between(old: pa.Table, source: Images, prints: pa.Table) -> Change:
     fresh = np.ones(len(rows), bool)
     fresh[: len(old)] = False
     fresh[place[edited | back]] = True
+    repainted = fresh.copy()
+    repainted[place[matched]] &= ~same(old.take(place[matched]), prints.take(matched), annotations=False)[0]
     removed = (rows[: len(old)] < 0) & ~gone
     return Change(
         added=tuple(keys.filter(pa.array(~there | back)).to_pylist()),
@@ -132,6 +136,7 @@ def between(old: pa.Table, source: Images, prints: pa.Table) -> Change:
         undecided=int((by_date & edited[matched]).sum()),
         rows=torch.from_numpy(rows),
         fresh=torch.from_numpy(fresh),
+        repainted=torch.from_numpy(repainted),
         table=pa.concat_tables([now, before]).take(np.where(rows < 0, len(now) + np.arange(len(rows)), rows)),
     )
 

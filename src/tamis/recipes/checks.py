@@ -19,7 +19,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 1", lambda value: value >= 1, _COUNTS),
     ("at least 0", lambda value: value >= 0, (*_SMALLEST_0, "weight_decay", "instance_decay", "checkpoint_seconds")),
     ("above 0", lambda value: value > 0, ("lr", "instance_rate", "class_lr", "density_sigma", "density_scale")),
-    ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start")),
+    ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start", "step_factor")),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("pace_start", "pace_full")),
     ("in [0, 1)", lambda value: 0 <= value < 1, _SHARES),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio", "min_confidence")),

@@ -1,5 +1,6 @@
 """The commands that print: train and report."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from tamis.data import BoxedImages
+from tamis.recipes.box_result import write_box_suspects
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.data import Data, load
 from tamis.recipes.others import follows, others
@@ -46,7 +48,10 @@ def finish(config: TrainConfig, data: Data, console: Console) -> None:
     classified = config.task == "classification"
     classes = list(data.train.class_names) if classified else []
     boxed = config.task == "detection"
-    listed = write_suspects(config.folder, min(count, len(data.train)), classes, boxed=boxed)
+    if isinstance(data.train, BoxedImages) and config.data_parameters in ("instance", "joint"):
+        listed = write_box_suspects(config.folder, data.train, count)
+    else:
+        listed = write_suspects(config.folder, min(count, len(data.train)), classes, boxed=boxed)
     what = "labels" if classified else "annotations"
     console.print(f"{what} to look at: {listed}")
     if config.report:
@@ -63,6 +68,7 @@ def conclusion(result: dict[str, Any]) -> str:
             lines.append(f"{name} epoch ({row['epoch'] + 1}): {judged(row)}, loss {row['loss']:.4g}")
     if result.get("counting") == {}:
         lines.append("no SSIM and PSNR: install 'tamis[counting]', or the maps are too small or empty")
+    lines += _difficulties((result.get("detection") or {}).get("kitti"))
     lines.append(_costs(result["costs"]))
     if result.get("calibration"):
         figures = result["calibration"]
@@ -71,6 +77,17 @@ def conclusion(result: dict[str, Any]) -> str:
             f"with temperature {figures['temperature']:.2f}"
         )
     return "\n".join(lines)
+
+
+def _difficulties(kitti: dict[str, Any] | None) -> list[str]:
+    """KITTI's average precision of the classes that have boxes, a line each."""
+    classes = {} if kitti is None else kitti["classes"]
+    told = []
+    for name, found in classes.items():
+        figures = zip(("easy", "moderate", "hard"), found["r40"], strict=True)
+        parts = [f"{level} {100 * value:.1f} %" for level, value in figures if not math.isnan(value)]
+        told += [f"AP of {name} at 40 recalls: {', '.join(parts)}"] * bool(parts)
+    return told
 
 
 def _costs(costs: dict[str, Any]) -> str:
@@ -95,13 +112,15 @@ def report_command(runs: Sequence[Path], out: Path | None) -> None:
         console.print(f"report: {write_cull_page(runs[0], out=out)}")
         return
     # The page shows the suspects of the first run that has a sigma for each sample.
-    instance = [run for run in runs if TrainConfig.read(run).data_parameters in ("instance", "joint")]
+    configs = {run: TrainConfig.read(run) for run in runs}
+    labelled = {run: config for run, config in configs.items() if config.task == "classification"}
+    instance = [run for run, config in labelled.items() if config.data_parameters in ("instance", "joint")]
     with console.status("reading the runs"):
-        page = write_report(list(runs), out, **_pictures_of([*instance, *runs][0]))
+        page = write_report(list(runs), out, **pictures_of([*instance, *runs][0]))
     console.print(f"report: {page}")
 
 
-def _pictures_of(run: Path) -> dict[str, Any]:
+def pictures_of(run: Path) -> dict[str, Any]:
     """Pictures for the report of a run, if its images are still there."""
     try:
         return _pictures(load(TrainConfig.read(run), run))

@@ -71,9 +71,11 @@ class TrainConfig:
         score_per: what the score of a counted image is: its loss, or that per pixel of its map, or per head.
         exclude: file with a key in each line (or a CSV with a column key, such as an edited suspects.csv) of
             training samples to leave out.
-        data_parameters: learn a temperature for each class, each instance, both (joint) or none.
+        data_parameters: learn a temperature for each class, each instance, both (joint) or none; for counting a noise
+            scale for each image (instance), for detection an instance is a box.
+        sigma_regression: for detection, let the temperature of a box also be the noise scale of its place and size.
         preset: settings of the data parameters: the default ones, or as printed (paper) or as in the code that was
-            published with it, for small images or for ImageNet.
+            published with it, for small images, for ImageNet, or as printed for the boxes of KITTI.
         instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
         instance_decay: weight decay of log sigma of the samples; by default the preset's.
         class_lr: learning rate of log sigma of the classes, for the mean loss of a batch; by default the preset's.
@@ -85,11 +87,13 @@ class TrainConfig:
         optimizer: a name in torch.optim, such as SGD, AdamW, RMSprop; by default SGD, for counting Adam, for
             detection AdamW.
         lr: learning rate; by default 0.1, for counting 1e-4, for detection 5e-4.
-        momentum: momentum of SGD (with Nesterov's form) and RMSprop.
+        momentum: momentum of SGD and RMSprop.
+        nesterov: let SGD take the momentum in Nesterov's form.
         weight_decay: weight decay of the model; by default 5e-4, for counting 0, for detection 1e-4.
         schedule: course of the learning rate over the training: triangle, cosine, linear, steps or flat; by default
             triangle, for counting flat.
-        steps: progresses in (0, 1) at which the schedule steps lowers the rate to a tenth.
+        steps: progresses in (0, 1) at which the schedule steps lowers the rate.
+        step_factor: what a step multiplies the rate by, in (0, 1).
         flip: mirror training images at random.
         crop: shift small training images by up to so many pixels.
         image_size: side in pixels that large images are cropped to.
@@ -113,8 +117,8 @@ class TrainConfig:
         threads: threads of torch on the CPU; 0 = its own choice.
         workers: processes that decode images.
         noise: make labels wrong, to try a method out: symmetric, permute, asymmetric, random, or a CIFAR-N file
-            (.npz).
-        noise_ratio: share of the labels that the noise redraws, in [0, 1].
+            (.npz). For detection boxes: flip (their class), shift, missing, invented, or mixed (a quarter each).
+        noise_ratio: share of the labels that the noise redraws, or of the boxes that it makes wrong, in [0, 1].
         noise_name: which labels of a CIFAR-N file.
         oracle: train only on the samples whose labels the noise left right: what a perfect method would do.
         evaluate_every: epochs between two looks at the validation images; the last epoch is always looked at.
@@ -168,7 +172,8 @@ class TrainConfig:
     score_per: Literal["image", "pixel", "head"] = "image"
     exclude: Path | None = None
     data_parameters: Literal["none", "class", "instance", "joint"] = "none"
-    preset: Literal["default", "paper", "published", "paper-imagenet", "published-imagenet"] = "default"
+    sigma_regression: bool = False
+    preset: Literal["default", "paper", "published", "paper-imagenet", "published-imagenet", "paper-kitti"] = "default"
     instance_rate: float | None = None
     instance_decay: float | None = None
     class_lr: float | None = None
@@ -179,9 +184,11 @@ class TrainConfig:
     optimizer: str = field(default_factory=_by_task)
     lr: float = field(default_factory=_by_task)
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = field(default_factory=_by_task)
     schedule: Literal["triangle", "cosine", "linear", "steps", "flat"] = field(default_factory=_by_task)
     steps: list[float] = field(default_factory=lambda: [0.3, 0.6, 0.9])
+    step_factor: float = 0.1
     flip: bool = True
     crop: int = 0
     image_size: int = 224

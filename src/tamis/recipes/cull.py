@@ -132,6 +132,9 @@ def cull_command(config: CullConfig) -> None:
     console.print(" -> ".join(stages))
     if counts["lost"]:
         console.print(f"about {counts['lost']:,} frames could not be decoded; result.json says where")
+    for each in result["lost"]:
+        if each["where"] == "the whole video":
+            console.print(f"left out: {each['source']} ({each['reason']})")
     spent = ", ".join(f"{cost['stage']} {cost['seconds']:.1f} s" for cost in result["costs"])
     console.print(f"cost: {spent}")
     if result["factor"]["seconds"] is not None and config.train_epochs is not None:

@@ -13,7 +13,8 @@ from tamis.models.class_names import check_same_classes
 from tamis.models.detector_flops import flops
 from tamis.models.mapped_detector import MappedDetector
 from tamis.recipes.cull_config import CullConfig
-from tamis.recipes.detector_of import detector_of
+from tamis.recipes.detector_of import detector_of, is_run
+from tamis.run import checkpoint_of
 from tamis.scores import ConfidenceLoss
 
 _LEAST = 0.01  # confidence from which on a detector tells a box at all
@@ -126,8 +127,9 @@ def loss_of(config: CullConfig) -> ConfidenceLoss:
 
 
 def digest_of_weights(spec: str) -> str | None:
-    """SHA-256 of the file that a detector's name leads to; None if there is none."""
-    for text in (spec, spec.partition("=")[2], spec.partition(":")[2]):
+    """SHA-256 of the file that a detector's name leads to, of a run the last checkpoint's; None if there is none."""
+    run = (str(checkpoint_of(Path(spec), "last") / "model.safetensors"),) if is_run(spec) else ()
+    for text in (*run, spec, spec.partition("=")[2], spec.partition(":")[2]):
         if text and Path(text).is_file():
             with Path(text).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from tamis.data.frames import FrameRef
 from tamis.files import replace_json
 from tamis.recipes.cull_choice import Choice
 from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.cull_doubt import doubt_of
 from tamis.recipes.cull_output import write_images, write_resolution, write_set, write_tables
 from tamis.recipes.cull_stages import Stages
 from tamis.recipes.cull_training import training_step
@@ -52,11 +53,22 @@ def write_result(work: Stages, scores: Scores, choice: Choice) -> dict[str, Any]
         "lost": records.lost,
         "resolution": resolution,
         **as_json(spent, everything(spent, len(records), training)),
+        "doubt": _doubt(work),
         "notes": work.journal.notes,
         "written": settings_of_output(config),
     }
     replace_json(folder / "result.json", result)
     return result
+
+
+def _doubt(work: Stages) -> dict[str, Any] | None:
+    """Said at once where most of the score is noise; None where it is not, or where nobody compared."""
+    if not (work.config.scored and work.config.compared):
+        return None
+    found = doubt_of(list(work.judged.values()), work.config)
+    if found is not None:
+        work.console.print(found["text"])
+    return found
 
 
 def _counts(work: Stages, choice: Choice) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tamis.data import (
     BoxedImages,
+    BoxNoise,
     CountedImages,
     Images,
     MemoryImages,
@@ -28,7 +29,7 @@ from tamis.data import (
     symmetric,
 )
 from tamis.moment import seed_of
-from tamis.recipes.boxed import boxed_like, open_boxed
+from tamis.recipes.boxed import boxed_like, made_noisy, open_boxed
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.counted import counted_like, open_counted
 from tamis.recipes.reconcile import Known, reconcile
@@ -46,17 +47,29 @@ class Data:
         validation: the samples it is judged by.
         noise: what was done to the labels, if anything.
         known: of a run that goes on, what it knows of this data.
+        box_noise: what was done to the boxes, if anything.
     """
 
     train: Images
     validation: Images
     noise: Noise | None = None
     known: Known | None = None
+    box_noise: BoxNoise | None = None
 
     @property
     def there(self) -> Tensor:
         """Positions of the training samples that were not removed since the run began, int64 (m,)."""
         return torch.arange(len(self.train)) if self.known is None else (~self.known.gone).nonzero().flatten()
+
+    @property
+    def remembered(self) -> Images:
+        """The training samples that a run is to know them by: without wrong boxes, which are made again of these."""
+        return self.train if self.box_noise is None else self.box_noise.true
+
+    @property
+    def made_wrong(self) -> Noise | BoxNoise | None:
+        """What was made wrong on purpose, labels or boxes."""
+        return self.noise if self.box_noise is None else self.box_noise
 
     @property
     def quarantined(self) -> dict[str, str]:
@@ -65,9 +78,9 @@ class Data:
 
 
 def load(config: TrainConfig, run: Path | None = None, *, accept: bool = False) -> Data:
-    """Open the data, make labels wrong if asked for, and hold a part out if there is no validation set.
+    """Open the data, make labels or boxes wrong if asked for, and hold a part out if there is no validation set.
 
-    The images to judge by keep their own labels: only what is trained on gets the noise.
+    The images to judge by keep their own labels and boxes: only what is trained on gets the noise.
 
     Args:
         config: of the training.
@@ -82,18 +95,27 @@ def load(config: TrainConfig, run: Path | None = None, *, accept: bool = False) 
     train, validation = open_splits_of(config, listed)
     if run is not None:
         known = reconcile(run, train, validation, accept=accept, how=config.fingerprint)
+        if isinstance(known.train, BoxedImages):
+            return _noisy(known.train, known.validation, config, known)
         noise = None
         if known.clean is not None:
             noise = Noise(config.noise, config.noise_ratio, known.train.labels, known.clean)
         return Data(_augmented(known.train, config), known.validation, noise, known)
-    noise = make_noise(config, train)
+    noise = None if isinstance(train, BoxedImages) else make_noise(config, train)
     if validation is None:
         chosen = _held_out(train, config)
         validation = train.select(chosen.nonzero().flatten())
         rest = (~chosen).nonzero().flatten()
         train, noise = train.select(rest), noise and noise.select(rest)
+    if isinstance(train, BoxedImages):
+        return _noisy(train, validation, config)
     train = _augmented(train, config)
     return Data(train if noise is None else train.with_labels(noise.labels), validation, noise)
+
+
+def _noisy(train: BoxedImages, validation: Images, config: TrainConfig, known: Known | None = None) -> Data:
+    noisy, noise = made_noisy(train, config)
+    return Data(noisy, validation, None, known, noise)
 
 
 def open_splits_of(config: TrainConfig, forgiven: Sequence[str] = ()) -> tuple[Images, Images | None]:

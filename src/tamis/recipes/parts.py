@@ -1,5 +1,6 @@
 """From a configuration to the parts of a training: method, data parameters, settings, task and model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -81,7 +82,8 @@ def temperature_of_config(config: TrainConfig) -> Temperature | None:
         return None
     given = {name: getattr(config, name) for name in ("instance_rate", "instance_decay", "class_lr")}
     chosen = {name: value for name, value in given.items() if value is not None}
-    return replace(PRESETS[config.preset], kind=config.data_parameters, **chosen)
+    kind, regression = config.data_parameters, config.sigma_regression
+    return replace(PRESETS[config.preset], kind=kind, regression=regression, **chosen)
 
 
 def settings_of(config: TrainConfig) -> Settings:
@@ -97,7 +99,7 @@ def settings_of(config: TrainConfig) -> Settings:
     if config.optimizer in ("SGD", "RMSprop"):
         options["momentum"] = config.momentum
     if config.optimizer == "SGD" and config.momentum > 0:
-        options["nesterov"] = True
+        options["nesterov"] = config.nesterov
     names = ("epochs", "batch_size", "accumulate", "amp", "channels_last", "compile", "device", "history", "seed")
     names += ("checkpoint_seconds", "on_full", "evaluate_every")
     try:
@@ -108,7 +110,9 @@ def settings_of(config: TrainConfig) -> Settings:
         ) from error
     settings = Settings(
         optimizer=partial(kind, **options),
-        schedule=Steps(tuple(config.steps)) if config.schedule == "steps" else SCHEDULES[config.schedule],
+        schedule=Steps(tuple(config.steps), config.step_factor)
+        if config.schedule == "steps"
+        else SCHEDULES[config.schedule],
         **{name: getattr(config, name) for name in names},
     )
     return replace(settings, device=device_of_this(config.device))
@@ -136,34 +140,35 @@ def stretched(settings: Settings, method: Method, samples: int) -> Settings:
     return replace(settings, epochs=round(settings.epochs**2 * samples / shown))
 
 
-def task_of(config: TrainConfig, classes: int) -> Task:
-    """What is learned, of so many classes: its losses, scores and figures."""
+def task_of(config: TrainConfig, classes: int, model: nn.Module | None = None) -> Task:
+    """What is learned, of so many classes: its losses (of boxes too, if the model knows them), scores and figures."""
     if config.task == "counting":
         return Counting(score=config.score_per, scale=config.density_scale, tile=config.tile)
     if config.task == "detection":
-        return Detection(classes)
+        knows_boxes = model is not None and "parts" in signature(model.forward).parameters
+        return Detection(classes, box_losses=knows_boxes and config.history)
     return Classification()
 
 
 def model_of(config: TrainConfig, train: Images) -> nn.Module:
     """The model for a source, initialised from the seed or with the given weights."""
     if isinstance(train, MemoryImages):
-        return model_for(config, len(train.class_names), train.images.shape[1], train.images.shape[-1])
-    return model_for(config, len(train.class_names), 3, config.image_size)
+        return model_for(config, train.class_names, train.images.shape[1], train.images.shape[-1])
+    return model_for(config, train.class_names, 3, config.image_size)
 
 
-def model_for(config: TrainConfig, classes: int, channels: int, size: int) -> nn.Module:
-    """The model for images of so many channels, and pixels a side; see `model_of`."""
+def model_for(config: TrainConfig, class_names: Sequence[str], channels: int, size: int) -> nn.Module:
+    """The model for these classes, images of so many channels, and pixels a side; see `model_of`."""
     seed = seed_of(config.seed, "model")
     try:
         if config.task == "counting":
             return build_counter(config.model, weights=config.weights, front_end=config.front_end, seed=seed)
         if config.task == "detection":
             weights, new_head = config.weights, config.new_head
-            return build_detector(config.model, classes, weights=weights, new_head=new_head, seed=seed)
+            return build_detector(config.model, class_names, weights=weights, new_head=new_head, seed=seed)
         return build_model(
             config.model if config.model != "auto" else "small" if size <= 64 else "resnet18",
-            classes=classes,
+            classes=len(class_names),
             channels=channels,
             size=size,
             weights=config.weights,

@@ -7,6 +7,8 @@ unless the change is accepted. Then
 - removed ones keep their position, scores and history, but have no image and are never shown again;
 - edited ones keep their position, and are unscored again, sigma and its momentum as at the start: what was learned is
   about another image, label or point. A removed sample that comes back is treated likewise.
+- boxes have a sigma of their own: those that stay as they were keep it whatever else is edited in the annotations of
+  their image; a box that is new or another, and all boxes of another image, start anew.
 
 What the run is judged by: a sample that was held out stays held out, whatever comes or goes; all others train, new
 ones too. A new sample with the content of one that was held out is that one under another name, and is held out.
@@ -33,6 +35,7 @@ from tamis.data.fingerprint import SCHEMA, How, Told, fingerprint
 from tamis.files import replace_file
 from tamis.fit.growth import Changes
 from tamis.history import read_samples, write_samples
+from tamis.recipes.box_rows import moves, write_moved
 from tamis.recipes.changes import Change, between, first_few, places, true_labels
 
 SAMPLES, VALIDATION = "samples.parquet", "validation.parquet"
@@ -126,20 +129,25 @@ def reconcile(
     left = of_judged.rows[of_judged.rows >= 0]
     if not len(left) or (change.rows < 0).all():
         raise ValueError(f"data must have samples that {str(run)!r} knows, got none; put them back")
+    laid_out = change.laid_out(train)
     said = tuple(f"{name} {each}" for name, each in (("training", change), ("validation", of_judged)) if each)
     noisy, pending = old["clean_label"].null_count < len(old), None
     if said:
         _hold_to_rule(run, said, noisy=noisy, accept=accept)
         about = about | {"changes": about["changes"] + 1}
-        pending = partial(_write, run, about, (old, change), (judged, of_judged))
+        pending = partial(_write, run, about, (old, change), (judged, of_judged), laid_out)
     labels = old["label"] if noisy else change.table["label"]
     scale = about["mean"], about["std"]
     return Known(
-        train=change.laid_out(train).with_labels(torch.tensor(labels.to_numpy()).long()).with_scale(*scale),
+        train=laid_out.with_labels(torch.tensor(labels.to_numpy()).long()).with_scale(*scale),
         validation=validation.select(left).with_scale(*scale),
         clean=torch.from_numpy(true_labels(old)) if noisy else None,
         gone=change.rows < 0,
-        changes=Changes(about["changes"], torch.from_numpy(_since(old, change, about["changes"]))),
+        changes=Changes(
+            about["changes"],
+            torch.from_numpy(_since(old, change, about["changes"])),
+            moves(run / "ledger") if isinstance(train, BoxedImages) else None,
+        ),
         said=said,
         pending=pending,
     )
@@ -207,7 +215,11 @@ def _since(table: pa.Table, change: Change, number: int) -> np.ndarray:
 
 
 def _write(
-    run: Path, about: dict[str, Any], train: tuple[pa.Table, Change], validation: tuple[pa.Table, Change]
+    run: Path,
+    about: dict[str, Any],
+    train: tuple[pa.Table, Change],
+    validation: tuple[pa.Table, Change],
+    laid_out: Images,
 ) -> None:
     """Write an accepted change; the samples come last: what a crash leaves before them is found and written again."""
     number, now = about["changes"], read_samples(run / "ledger")[1]["changes"]
@@ -223,6 +235,8 @@ def _write(
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     kept = [text for text in lines if json.loads(text)["change"] < number]
     replace_file(path, "".join(f"{text}\n" for text in [*kept, json.dumps(line)]))
+    if isinstance(laid_out, BoxedImages):
+        write_moved(run / "ledger", laid_out, train[1].repainted.numpy(), number)
     for name, (table, change) in ((VALIDATION, validation), (SAMPLES, train)):
         extra = change.table.select(SCHEMA.names).append_column("gone", pa.array(change.rows.numpy() < 0))
         extra = extra.append_column("since", pa.array(_since(table, change, number)))

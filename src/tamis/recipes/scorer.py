@@ -136,7 +136,7 @@ def model_of_run(run: Path, which: Literal["last", "best"]) -> tuple[nn.Module, 
     channels, _, size = (3, 0, trained.image_size) if large else map(int, about["form"].split("x"))
     # What it started from may be gone: everything is in the checkpoint.
     start = replace(trained, weights=None, new_head=False, front_end=None)
-    model = model_for(start, len(about["classes"]), channels, size)
+    model = model_for(start, about["classes"], channels, size)
     try:
         model.load_state_dict(load_checkpoint(checkpoint_of(run, which))[0])
     except RuntimeError as error:

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from cyclopts import App, ArgumentCollection, CycloptsError
+from cyclopts.config import Dict
 
 from tamis.recipes.settings_file import SettingsFile
 
@@ -48,6 +49,14 @@ class Sources:
                 word = first.keyword if first.implicit_value in (True, False) else f"{argument.name} {first.value}"
                 self.beaten.append(f"{word} wins over {name} in {self.file.where(name)}")
 
+    def lines(self, commands: Sequence[str]) -> Iterator[Dict]:
+        """The settings of the file one by one, for all of these commands, so that a message names the line."""
+        if self.file is None:
+            return
+        for name, value in self.file.values.items():
+            # Flat, cyclopts would drop the setting `report` as the name of a command.
+            yield Dict({command: {name: value} for command in commands}, source=self.file.where(name))
+
     def explain(self, error: Exception, words: Sequence[str] = ()) -> str:
         """The text of an error, and what led to it: the line of a file, or a name among the words that looks a flag."""
         text = str(error)
@@ -58,8 +67,14 @@ class Sources:
         source = self.given.get(name, "flag")
         return text if source == "flag" or source in text else f"{text} ({name} is set in {source})"
 
-    def table(self, values: dict[str, Any]) -> str:
-        """Every setting, its value and its source: lines that are a YAML file of settings themselves."""
+    def table(self, arguments: dict[str, Any]) -> str:
+        """Every setting, its value and its source: lines that are a YAML file of settings themselves.
+
+        Args:
+            arguments: of a command, by name: its settings, or as `config` a dataclass of them.
+        """
+        config = arguments.get("config")
+        values = asdict(config) if is_dataclass(config) and not isinstance(config, type) else arguments
         words = {name: f"{name}: {json.dumps(_plain(value), ensure_ascii=False)}" for name, value in values.items()}
         width = max(map(len, words.values()))
         return "\n".join(f"{word:<{width}}  # {self.given.get(name, 'default')}" for name, word in words.items())

@@ -14,7 +14,7 @@ def write_suspects(run: Path, count: int, class_names: list[str], *, boxed: bool
 
     Columns: rank (from 1), key, label, predicted, score (sigma, or the mean loss without data parameters). Without
     classes, in counting: rank, key, count and predicted (of the view that was shown last, the whole image or a patch),
-    score (the mean of its scores). In detection, `boxed`: rank, key, boxes (how many), score.
+    score (sigma, or the mean of its scores). In detection, `boxed`: rank, key, boxes (how many), score.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

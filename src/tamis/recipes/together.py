@@ -44,10 +44,8 @@ BY_TASK: Mapping[str, Mapping[str, Any]] = {
 _OF_COUNTING = (
     "at", "density", "density_sigma", "density_scale", "density_cache", "patch", "front_end", "score_per", "tile",
 )  # fmt: skip
-_OF_CLASSIFICATION = (
-    "data_parameters", "preset", "instance_rate", "instance_decay", "class_lr", "crop", "image_size", "noise", "oracle",
-)  # fmt: skip
-_OF_DETECTION = ("size", "zoom")
+_OF_CLASSIFICATION = ("crop", "image_size", "oracle")
+_OF_DETECTION = ("size", "zoom", "sigma_regression")
 _OF_CURRICULA = (
     "pace", "pace_start", "pace_full", "prune", "prune_to", "reading", "pace_unit", "balance", "scorer",
     "scorer_column", "scorer_epochs", "refresh",
@@ -71,7 +69,7 @@ def check_together(config: "TrainConfig", defaults: Mapping[str, Any]) -> None:
         (_OF_CLASSIFICATION, task == "classification", "the task classification", task),
         (_OF_DETECTION, task == "detection", "the task detection", task),
         (("annotations", "brightness", "contrast"), task != "classification", "counting or detection", task),
-        (("new_head",), task != "counting", "classification or detection", task),
+        (("new_head", "noise"), task != "counting", "classification or detection", task),
         (_OF_CURRICULA, method in CURRICULA, "a curriculum such as clip", method),
     ):
         for name in names:
@@ -81,8 +79,14 @@ def check_together(config: "TrainConfig", defaults: Mapping[str, Any]) -> None:
         raise ValueError(f"start must come with sigma-drop or loss-drop, got {method!r}; leave it out")
     if rows == "none" and "preset" in given:
         raise ValueError(f"preset must come with data parameters, got {rows!r}; add --data-parameters")
+    if rows == "none" and "sigma_regression" in given:
+        raise ValueError(f"sigma_regression must come with data parameters, got {rows!r}; add --data-parameters")
+    if method == "sigma-drop" and task == "detection":
+        raise ValueError("method must be another for detection, got 'sigma-drop': sigma is of boxes, it drops images")
     if rows in ("none", "class") and given & {"instance_rate", "instance_decay"}:
         raise ValueError(f"instance settings must come with instance or joint, got {rows!r}; add --data-parameters")
+    if task == "counting" and rows in ("class", "joint"):
+        raise ValueError(f"data_parameters must be none or instance for counting, got {rows!r}; there are no classes")
     if rows in ("none", "instance") and "class_lr" in given:
         raise ValueError(f"class_lr must come with class or joint, got {rows!r}; add --data-parameters")
     if config.oracle and config.noise == "none":

@@ -20,6 +20,10 @@ from tamis.files import replace_file
 from tamis.fit import Fitted, Progress, Settings, fit
 from tamis.fit.scoring import groups_of
 from tamis.methods import Method, Temperature
+from tamis.models import same_classes
+from tamis.models.class_names import listed
+from tamis.recipes.box_result import box_figures
+from tamis.recipes.box_rows import write_rows
 from tamis.recipes.config import FREE, TrainConfig
 from tamis.recipes.data import Data, hold_to_samples, load, make_noise
 from tamis.recipes.environment import environment
@@ -77,7 +81,8 @@ def train_on(
     if config.stretch:
         settings = stretched(settings, method, len(data.train))
     data = on_device(data, settings.resolved_device())
-    model, task = model_of(config, data.train), task_of(config, len(data.train.class_names))
+    model = model_of(config, data.train)
+    task = task_of(config, len(data.train.class_names), model)
     data = replace(data, train=fitted_source(data.train, model), validation=fitted_source(data.validation, model))
     if config.pace_unit == "batch" and groups_of(data.train, train=True) is not None:
         raise ValueError("pace_unit must be epoch for images of several sizes, got 'batch'; take epoch, or a --patch")
@@ -85,6 +90,7 @@ def train_on(
     with closing(_opened(config, data, describe(config, data, settings, method, temperature))) as run:
         if lines:
             console.print(_intent(config, data, model, settings, method, temperature, run))
+        _tell_head(config, data, console)
         _list_problems(data, run, console)
         scores, cost = None, None
         if method.score == "given" and not (run.finished and not is_scored(run.folder / "ledger")):
@@ -98,7 +104,7 @@ def train_on(
                     board.add(now.row)
                     if lines:
                         console.print(epoch_line(now.row, settings.epochs))
-                        if slow_sigma(now.row, settings.epochs):
+                        if config.task == "classification" and slow_sigma(now.row, settings.epochs):
                             console.print(SLOW_SIGMA)
 
             try:
@@ -125,6 +131,17 @@ def train_on(
         if rank() == 0:
             _finish(config, data, fitted, settings, run, cost)
         return fitted
+
+
+def _tell_head(config: TrainConfig, data: Data, console: Console) -> None:
+    """Which classes a detector knew before, where its weights are of others."""
+    if config.task != "detection" or not config.new_head or config.weights is None:
+        return
+    same = same_classes(config.model, config.weights, data.train.class_names)
+    new = [name for name in data.train.class_names if name not in same]
+    for what, names in (("taken over from the weights, by name", same), ("new", new)):
+        if names:
+            console.print(f"classes {what}: {listed(names, 10)}", markup=False)
 
 
 def _list_problems(data: Data, run: Run, console: Console) -> None:
@@ -155,6 +172,8 @@ def _finish(
     elif isinstance(task, Detection) and isinstance(data.validation, BoxedImages):
         folder = run.folder / "predictions"
         fitted.result["detection"] = write_boxes(folder, fitted.model, task, data.validation, settings)
+        if isinstance(data.train, BoxedImages):
+            fitted.result["boxes"] = box_figures(run.folder, data.train, fitted.temperature)
     elif config.calibrate:
         fitted.result["calibration"] = calibrate(fitted.model, data.validation, settings)
     run.finish(fitted.result)
@@ -167,12 +186,14 @@ def _opened(config: TrainConfig, data: Data, about: dict[str, Any]) -> Run:
         return Run(config.folder, about, strict=config.strict, reader=True)
     run = Run(config.folder, about, free=FREE | _newer(config), strict=config.strict)
     if not run.resumed:
-        clean = None if data.noise is None else data.noise.clean
-        remember(run.folder, data.train, data.validation, clean, config.fingerprint)
+        clean = None if data.made_wrong is None else data.made_wrong.clean
+        remember(run.folder, data.remembered, data.validation, clean, config.fingerprint)
     elif data.known is None:
-        hold_to_samples(run.folder, data.train)
+        hold_to_samples(run.folder, data.remembered)
     else:
         data.known.write()
+    if isinstance(data.train, BoxedImages):
+        write_rows(run.folder / "ledger", data.train, 0 if data.known is None else data.known.changes.count)
     for source in (data.train, data.validation):
         source.quarantine.keep_in(run.folder / "quarantine.jsonl")
     wait_for_all()
@@ -214,7 +235,7 @@ def describe(
             "validation": len(data.validation),
             "class_names": list(data.train.class_names),
             "root": str(config.data),
-            "noise": None if data.noise is None else data.noise.summary(),
+            "noise": None if data.made_wrong is None else data.made_wrong.summary(),
         },
         "environment": environment(settings.resolved_device()),
     }
@@ -240,14 +261,12 @@ def _intent(
         f"model {config.model} ({type(model).__name__}, {parameters:,} parameters), method {config.method}, "
         f"epochs: {settings.epochs}, on {settings.resolved_device()}",
     ]
-    if data.noise is not None:
-        changed = int(data.noise.changed.sum())
-        lines.append(
-            f"{data.noise.kind} noise: {changed:,} labels ({100 * changed / len(data.train):.1f} %) are wrong now"
-        )
+    if data.made_wrong is not None:
+        lines.append(data.made_wrong.told())
     if temperature is not None:
-        rate = temperature.rate(method, settings.epochs)
-        lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a sample's own loss")
+        boxed = config.task == "detection"
+        rate, whose = temperature.rate(method, settings.epochs, boxes=boxed), "box" if boxed else "sample"
+        lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a {whose}'s own loss")
     shown, full = visits(settings, method, len(data.train)), config.epochs * len(data.train)
     if shown is not None and shown < 0.99 * full:
         lines.append(

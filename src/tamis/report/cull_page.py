@@ -1,12 +1,8 @@
 """The page of a culling: what was kept of a camera's video and why, in one file that needs nothing else."""
 
-import base64
-import hashlib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tamis.files import replace_file
@@ -17,6 +13,7 @@ from tamis.report.cull_pictures import Picture, Pictures, before_after, groups
 from tamis.report.cull_reading import Culled, read_culled
 from tamis.report.cull_table import frame_table
 from tamis.report.cull_verdict import loss_note, verdict
+from tamis.report.templates import rendered
 
 
 def write_cull_page(folder: Path, picture: Picture | None = None, out: Path | None = None) -> Path:
@@ -46,20 +43,11 @@ def write_cull_page(folder: Path, picture: Picture | None = None, out: Path | No
 
 def render(culled: Culled, picture: Picture | None) -> str:
     """The page's HTML."""
-    environment = Environment(
-        loader=PackageLoader("tamis.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=tables.number, precision=cull_tables.precision_of)
-    script, style = (files("tamis.report").joinpath(name).read_text(encoding="utf-8") for name in _OWN)
     content, embedded = frame_table(culled)
-    return environment.get_template("culling.html.j2").render(
-        script=Markup(script),  # noqa: S704 - our own file
-        style=Markup(style),  # noqa: S704 - our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return rendered(
+        "culling.html.j2",
+        {"number": tables.number, "precision": cull_tables.precision_of},
+        script="table.js",
         content=Markup(content),  # noqa: S704 - escaped by script_json
         embedded=embedded,
         culled=culled,
@@ -68,9 +56,6 @@ def render(culled: Culled, picture: Picture | None) -> str:
         **_pictures(culled, picture),
         **cull_charts(culled),
     )
-
-
-_OWN = ("table.js", "style.css")
 
 
 def _tables(culled: Culled) -> dict[str, Any]:
@@ -88,7 +73,7 @@ def _tables(culled: Culled) -> dict[str, Any]:
         "strategies": cull_tables.strategies(culled),
         "classes": classes[: cull_tables.CLASSES],
         "class_count": len(classes),
-        "notes": [*cull_tables.class_warnings(classes), *cull_tables.bad_boxes(culled)],
+        "notes": [*cull_tables.class_warnings(classes), *cull_tables.bad_boxes(culled), *cull_tables.doubts(culled)],
         "lost": lost,
         "lost_count": lost_count,
         "lost_entries": len(culled.entries("lost")),

@@ -152,6 +152,12 @@ def bad_boxes(culled: Culled) -> list[str]:
     return [f"Boxes without an area or with a number that is none were left out: {' and '.join(told)}."] if told else []
 
 
+def doubts(culled: Culled) -> list[str]:
+    """A sentence where most of the score comes from boxes of the student that are hardly ever right."""
+    text = str((culled.result.get("doubt") or {}).get("text") or "")
+    return [text[:1].upper() + text[1:] + "."] if text else []
+
+
 def funnel(culled: Culled) -> list[tuple[str, str]]:
     """How many frames each stage let through (Fig. 2)."""
     new = len(culled) - int(culled.gated.sum())

@@ -12,6 +12,7 @@ from tamis.report.records import Record
 from tamis.report.tables import CLASSES, DASH, figure, scores_cost, seconds
 from tamis.report.verdict import percent
 
+_WRONG = ("flipped", "shifted", "missing", "invented")
 _COCO = ("map", "map75", "map_small", "map_medium", "map_large")
 
 
@@ -68,6 +69,38 @@ def detection_classes(records: Sequence[Record], focus: Record) -> tuple[list[di
     return rows[:CLASSES], len(rows)
 
 
+def kitti_precision(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Fig. 2 of Saxena et al.: AP in percent of each class and run, easy, moderate and hard, at 40 and at 11 points."""
+    by_run = [_kitti(record, "classes") for record in records]
+    rows = []
+    for name in dict.fromkeys(name for classes in by_run for name in classes):
+        told = {place: classes[name] for place, classes in enumerate(by_run) if isinstance(classes.get(name), dict)}
+        for place, found in told.items():
+            figures = [_hundredths(found.get(points), level) for points in ("r40", "r11") for level in range(3)]
+            counts = found.get("boxes") if place == min(told) else None
+            boxes = [f"{count:,}" for count in counts if isinstance(count, int)] if isinstance(counts, list) else []
+            rows.append({"name": name, "run": place, "first": place == min(told), "figures": figures, "boxes": boxes})
+    return rows
+
+
+def by_occlusion(record: Record) -> bool:
+    """Whether a run's boxes are easy, moderate or hard by their occlusion alone."""
+    return _kitti(record, "rules").get("name") == "occlusion"
+
+
+def _kitti(record: Record, part: str) -> dict[str, Any]:
+    told: Any = record.result
+    for name in ("detection", "kitti", part):
+        told = told.get(name) if isinstance(told, dict) else None
+    return told if isinstance(told, dict) else {}
+
+
+def _hundredths(values: Any, at: int) -> str:
+    """0.9212 -> "92.1", as the benchmark says it; a dash where unknown."""
+    value = values[at] if isinstance(values, list) and at < len(values) else None
+    return f"{100 * value:.1f}" if isinstance(value, int | float) and math.isfinite(value) else DASH
+
+
 def _names(record: Record) -> list[str]:
     return class_names((record.about.get("data") or {}).get("class_names") or [], record.boxes)
 
@@ -81,11 +114,14 @@ def _precision_by_name(record: Record) -> dict[str, float]:
 def detection_facts(record: Record) -> list[tuple[str, str]]:
     """What the page's head says of classes, boxes and sizes."""
     config, boxes = record.config, record.samples.label
+    noise = (record.about.get("data") or {}).get("noise") or {}
+    wrong = [f"{noise[kind]:,} {kind}" for kind in _WRONG if isinstance(noise.get(kind), int) and noise[kind]]
     some = f"{boxes.min():,} to {boxes.max():,} an image, {int(boxes.sum()):,} in all" if len(boxes) else DASH
     return [
         ("Classes", ", ".join(_names(record)[:8]) + (", ..." if len(_names(record)) > 8 else "") or DASH),
         ("Boxes", some),
         ("Without a box", f"{int((boxes == 0).sum()):,} training images"),
+        *([("Made wrong on purpose", ", ".join(wrong))] if wrong else []),
         ("Image size", str(config.get("size") or "as they are").replace("x", " × ")),
         ("Model", str(config.get("model") or DASH)),
     ]

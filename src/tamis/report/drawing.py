@@ -52,7 +52,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Series:
-    """A legend entry: a name, a colour, and whether the line is dashed ("line", "dash") or filled ("area")."""
+    """A legend entry: a name, a colour, and whether it is a line ("line", "dash", "dot") or filled ("area")."""
 
     name: str
     colour: str
@@ -91,8 +91,9 @@ def short_number(value: float, _: object = None) -> str:
 def log_ticks(axis: Axis) -> None:
     """Plain numbers at 1, 3, 10, 30 ...; closer ones where the range is short."""
     low, high = sorted(axis.get_view_interval())
-    short = high / max(low, 1e-12) < 8
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if short else (1, 3), numticks=30))
+    span = high / max(low, 1e-12)
+    steps = (1, 1.5, 2, 3, 5, 7) if span < 8 else (1, 2, 5) if span < 40 else (1, 3)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=30))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 

@@ -1,6 +1,7 @@
 """The figures about the labels of one run: what sigma, or the mean loss, tells of them."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -20,24 +21,33 @@ from tamis.report.drawing import (
     short_number,
     to_svg,
 )
-from tamis.report.records import Record
+from tamis.report.records import Detection, Record
 
 
 def ending(record: Record) -> Chart | None:
     """Histogram of the suspicion at the end, right and wrong labels apart where they are known."""
-    score = record.history.suspicion
+    return histogram(record.history.suspicion, record.samples.wrong, record.history.measure, ("samples", "labels"))
+
+
+def histogram(score: np.ndarray, wrong: np.ndarray | None, measure: str, of: tuple[str, str]) -> Chart | None:
+    """Histogram of a score on a log scale; None where none is positive.
+
+    Args:
+        score: float (n,); what is not finite and positive is left out.
+        wrong: bool (n,), or None where it is not known.
+        measure: what the score is.
+        of: what has the score ("samples"), and what of it is right or wrong ("labels").
+    """
     finite = np.isfinite(score) & (score > 0)
     if not finite.any():
         return None
-    measure = record.history.measure
     axes = new_axes(f"{measure} at the end (log scale)")
     low, high = max(score[finite].min(), 1e-4), max(score[finite].max(), 2e-4)
     low, high = (low / 1.5, high * 1.5) if high / low < 1.01 else (low, high)
     bins = np.geomspace(low, high, 49)
-    wrong = record.samples.wrong
-    groups = [(finite, FOCUS, "all labels")]
+    groups = [(finite, FOCUS, f"all {of[1]}")]
     if wrong is not None and wrong.any():
-        groups = [(finite & ~wrong, FOCUS, "right labels"), (finite & wrong, WRONG, "wrong labels")]
+        groups = [(finite & ~wrong, FOCUS, f"right {of[1]}"), (finite & wrong, WRONG, f"wrong {of[1]}")]
     for chosen, colour, _ in groups:
         axes.hist(
             np.clip(score[chosen], low, high),
@@ -51,10 +61,10 @@ def ending(record: Record) -> Chart | None:
     log_ticks(axes.xaxis)
     axes.yaxis.set_major_formatter(short_number)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    title = f"{measure[0].upper()}{measure[1:]} of the samples"
+    title = f"{measure[0].upper()}{measure[1:]} of the {of[0]}"
     return Chart(
         title,
-        "how many samples end where",
+        f"how many {of[0]} end where",
         to_svg(axes, "ending"),
         [Series(name, colour, "area") for _, colour, name in groups],
     )
@@ -64,33 +74,43 @@ def separation(record: Record) -> list[Chart]:
     """Fig. 4 of Saxena et al.: spread of the suspicion by clean and wrong, and what the top of the list holds."""
     if not record.detection:
         return []
-    epoch = [entry.epoch + 1 for entry in record.detection]
+    return separated(record.detection, record.history.measure, f"the {record.wrong_count:,} highest", "labels")
+
+
+def separated(entries: Sequence[Detection], measure: str, top: str, noun: str) -> list[Chart]:
+    """The same of anything that is known to be right or wrong.
+
+    Args:
+        entries: one for each epoch.
+        measure: what the score is.
+        top: among which the share of wrong ones was taken.
+        noun: what is right or wrong ("labels").
+    """
+    epoch = [entry.epoch + 1 for entry in entries]
     marker = "." if len(epoch) == 1 else ""
     spread = new_axes("epoch", whole=True)
     for values, colour in (
-        ([e.clean for e in record.detection], FOCUS),
-        ([e.wrong for e in record.detection], WRONG),
+        ([e.clean for e in entries], FOCUS),
+        ([e.wrong for e in entries], WRONG),
     ):
         mean, low, high = np.array(values).T
         spread.fill_between(epoch, low, high, color=colour, alpha=0.16, linewidth=0)
         spread.plot(epoch, mean, color=colour, marker=marker)
-    measure = record.history.measure
     if measure == "sigma":
         spread.set_yscale("log")
         log_ticks(spread.yaxis)
     share = new_axes("epoch", percent=True, whole=True)
-    share.plot(epoch, [entry.top_share for entry in record.detection], color=WRONG, marker=marker)
-    share.plot(epoch, [entry.auroc for entry in record.detection], "--", color=INK, linewidth=1.4, marker=marker)
+    share.plot(epoch, [entry.top_share for entry in entries], color=WRONG, marker=marker)
+    share.plot(epoch, [entry.auroc for entry in entries], "--", color=INK, linewidth=1.4, marker=marker)
     share.set_ylim(0, 1.02)
-    count = record.wrong_count
-    legend = [Series("right labels", FOCUS), Series("wrong labels", WRONG)]
+    legend = [Series(f"right {noun}", FOCUS), Series(f"wrong {noun}", WRONG)]
     found = [Series("wrong among the top", WRONG), Series("AUROC", INK, "dash")]
-    title = f"Mean {measure}, right and wrong labels"
+    title = f"Mean {measure}, right and wrong {noun}"
     return [
         Chart(title, "band: 10th to 90th percentile", to_svg(spread, "spread"), legend),
         Chart(
-            "Wrong labels found",
-            f"share among the {count:,} highest, and AUROC",
+            f"Wrong {noun} found",
+            f"share among {top}, and AUROC",
             to_svg(share, "share"),
             found,
         ),

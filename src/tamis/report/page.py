@@ -1,17 +1,14 @@
 """The page: everything of the run folder that a person wants to see, in one file that needs nothing else."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tamis.files import replace_file
 from tamis.report import counting_tables, detection_pictures, detection_tables, tables
+from tamis.report.box_section import box_section
 from tamis.report.boxed_pictures import CONFIDENCE, BoxesOf, Encoder
 from tamis.report.charts import colours, training_charts
 from tamis.report.counting_charts import counting_charts
@@ -24,6 +21,7 @@ from tamis.report.left_out import curriculum_section
 from tamis.report.records import Record, read_record
 from tamis.report.sample_table import all_samples
 from tamis.report.suspicion import ranked_suspects
+from tamis.report.templates import rendered
 from tamis.report.thumbnails import Thumbnails, thumbnail_uri
 from tamis.report.verdict import verdict
 
@@ -103,21 +101,11 @@ def render(records: Sequence[Record], focus: Record, pictures: Pictures) -> str:
     """The page's HTML; `focus` is the run whose samples are shown."""
     if focus.task != "classification" and not focus.samples.keys.equals(records[0].samples.keys):
         pictures = pictures._replace(train=None, boxes=None)
-    environment = Environment(
-        loader=PackageLoader("tamis.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=tables.number, percent=tables.percent)
     content, embedded = all_samples(focus)
-    script = files("tamis.report").joinpath("table.js").read_text(encoding="utf-8")
-    style = files("tamis.report").joinpath("style.css").read_text(encoding="utf-8")
-    return environment.get_template("template.html.j2").render(
-        script=Markup(script),  # noqa: S704 - our own file
-        style=Markup(style),  # noqa: S704 - our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return rendered(
+        "template.html.j2",
+        {"number": tables.number, "percent": tables.percent},
+        script="table.js",
         task=focus.task,
         focus=focus,
         records=records,
@@ -170,11 +158,14 @@ def _detection(records: Sequence[Record], focus: Record, pictures: Pictures) -> 
         "coco": any("map" in ((record.result or {}).get("detection") or {}) for record in records),
         "classes": classes,
         "class_count": count,
+        "kitti": detection_tables.kitti_precision(records),
+        "by_occlusion": detection_tables.by_occlusion(focus),
         "charts": detection_charts(records, focus),
         "groups": detection_pictures.judged_groups(records, focus, pictures.validation, encoder),
         "suspects": detection_pictures.boxed_annotations(focus, pictures.train, pictures.boxes, encoder),
         "confidence": CONFIDENCE,
         "spent": encoder.spent,
+        **box_section(records, focus, pictures.train),
     }
 
 

@@ -189,7 +189,7 @@ def read_record(folder: Path, name: str) -> Record:
         raise FileNotFoundError(
             f"run must have run.json, got none in {str(folder)!r}; give the folder that `tamis train` wrote"
         )
-    metrics, notes = _read_metrics(folder / "metrics.jsonl")
+    metrics, notes = read_metrics(folder / "metrics.jsonl")
     result = folder / "result.json"
     samples, incidents = read_samples(folder), read_incidents(folder)
     history = History(len(samples))
@@ -226,7 +226,12 @@ def _task(about: dict[str, Any]) -> str:
     return task if task in ("counting", "detection") else "classification"
 
 
-def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a metrics.jsonl, one for each epoch in order, and what was left out of it.
+
+    Raises:
+        ValueError: no epoch is finished.
+    """
     rows, notes = {}, []
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -251,15 +256,16 @@ def _detect(shot: Snapshot, samples: Samples) -> Detection | None:
     shown_wrong = shot.correct[wrong & (shot.correct >= 0)]
     return Detection(
         epoch=shot.epoch,
-        clean=_spread(score[~wrong]),
-        wrong=_spread(score[wrong]),
+        clean=spread(score[~wrong]),
+        wrong=spread(score[wrong]),
         top_share=share_of_wrong(ranking(score, shot.mean_loss), score, wrong, int(wrong.sum())),
         auroc=auroc(score, wrong),
         fitted=float(shown_wrong.mean()) if len(shown_wrong) else math.nan,
     )
 
 
-def _spread(values: np.ndarray) -> tuple[float, float, float]:
+def spread(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, 10th and 90th percentile of the finite values; NaN without any."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return (math.nan, math.nan, math.nan)

@@ -1,0 +1,54 @@
+"""Whether what the student was unsure of is there at all: a detector's least confident boxes are often noise."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tamis.culling.judge import Judged
+from tamis.detections import Detections
+from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.cull_detectors import loss_of
+from tamis.scores import image_hits
+
+_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5)
+_NOISE = 0.1  # of noise, at most this share is there
+_MUCH = 0.5  # of the confidence loss
+
+
+def doubt_of(judged: Sequence[Judged], config: CullConfig) -> dict[str, Any] | None:
+    """What the student's least confident boxes are worth, on frames that the teacher saw too.
+
+    Args:
+        judged: the frames, with boxes of both.
+        config: whose confidence loss it is, and whose `label_confidence` makes the teacher's boxes true.
+
+    Returns:
+        "below": the highest of 0.1, 0.2 ... 0.5 below which at most a tenth of the boxes hit one of the teacher's;
+        "hits": that share; "share": of the confidence loss that these boxes make up; and "text", all of it in a
+        sentence. None if there is no such level, or they make up less than half of the loss.
+    """
+    students = [each.student.above(config.min_confidence) for each in judged if each.student is not None]
+    teachers = [each.teacher.above(config.label_confidence) for each in judged if each.student is not None]
+    loss = replace(loss_of(config), per_class=False)
+    classes = 1 + max((int(each.labels.max()) for each in (*students, *teachers) if len(each)), default=0)
+    count, total = sum(map(len, students)), float(loss(students).sum())
+    hits = _hits(students, teachers, classes, config)
+    for level in reversed([each for each in _LEVELS if each > config.min_confidence]):
+        sure = [each.above(level) for each in students]
+        noise = count - sum(map(len, sure))
+        if not noise:
+            continue
+        hit = (hits - _hits(sure, teachers, classes, config)) / noise
+        share = 1 - float(loss(sure).sum()) / total
+        if hit <= _NOISE and share >= _MUCH:
+            text = (
+                f"{share:.0%} of the confidence loss comes from boxes of the student below {level:g}, and {hit:.0%} of "
+                f"them hit one of the teacher's: what was found hard may be noise; compare --min-confidence {level:g}"
+            )
+            return {"below": level, "hits": round(hit, 4), "share": round(share, 4), "text": text}
+    return None
+
+
+def _hits(students: list[Detections], teachers: list[Detections], classes: int, config: CullConfig) -> int:
+    """How many boxes hit one of the teacher's."""
+    return int(image_hits(students, teachers, classes, iou=config.iou).sum())
