@@ -1,8 +1,8 @@
 """Data parameters of boxes on generated cameras: wrong boxes, occlusion, and what a step costs.
 
 The small detector that ships goes on training on frames of several cameras in the first days, and is judged by the true
-boxes of frames of the same cameras on later days. All arms of a seed share the start of the model, the order of the images,
-the augmentation and the wrong boxes. Rows that are in the results already are not run again.
+boxes of frames of the same cameras on later days. All arms of a seed share the order of the images, the augmentation
+and the wrong boxes. Rows that are in the results already are not run again.
 
 - noise: mAP50 after the last and the best epoch, and who finds the wrong boxes: sigma, or the loss of the box. The
   oracle trains on the true boxes.

@@ -41,11 +41,12 @@ from tamis.scores import ConfidenceLoss, confidence_loss, mean_average_precision
 CACHE = Path(tempfile.gettempdir()) / "tamis-benchmark-cameras"
 DAY = 86_400
 ALL = (
-    "every", "random", "confidence", "precision", "confidence+precision", "gate, confidence+precision",
-    "gate, diverse, confidence+precision",
+    "every", "random", "confidence", "precision", "confidence+precision",
+    "sure: confidence", "sure: confidence+precision",
+    "sure: gate, confidence+precision", "sure: gate, diverse, confidence+precision",
 )  # fmt: skip
+_SURE = 0.3  # least confidence that counts in the "sure" arms, in the place of 0.05
 _APART = 10.0  # seconds of the film between frames of the diverse arm
-SOME = ("every", "random", "confidence+precision")
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,14 @@ class Labelled:
 
     @cached_property
     def manifest(self) -> dict[str, np.ndarray]:
-        """Keys, confidence losses and precisions of the frames."""
+        """Keys and precisions of the frames, and their confidence losses, of all detections and of sure ones."""
         table = pq.read_table(self.folder / "manifest.parquet", columns=["key", "precision"])
         found = pq.read_table(self.folder / "detections.parquet", columns=["position", "who", "score"])
-        own = (found["who"].to_numpy() == "student") & (found["score"].to_numpy() >= ConfidenceLoss().min_confidence)
-        each = confidence_loss(torch.tensor(found["score"].to_numpy()[own])).numpy()
-        score = np.bincount(found["position"].to_numpy()[own], each, len(table))
-        columns = {"key": table["key"].to_numpy(), "score": score, "precision": table["precision"].to_numpy()}
+        columns = {"key": table["key"].to_numpy(), "precision": table["precision"].to_numpy()}
+        for name, least in (("score", ConfidenceLoss().min_confidence), ("sure score", _SURE)):
+            own = (found["who"].to_numpy() == "student") & (found["score"].to_numpy() >= least)
+            each = confidence_loss(torch.tensor(found["score"].to_numpy()[own])).numpy()
+            columns[name] = np.bincount(found["position"].to_numpy()[own], each, len(table))
         return {name: column[: self.first] for name, column in columns.items()}
 
 
@@ -159,8 +161,9 @@ class Jury:
 
 def chosen(film: Labelled, strategy: str, count: int, seed: int) -> np.ndarray:
     """Rows of `film.data` that a strategy keeps."""
-    table = film.manifest
-    total, score, wrong = len(table["score"]), table["score"], 1 - table["precision"]
+    table, sure = film.manifest, strategy.startswith("sure: ")
+    strategy = strategy.removeprefix("sure: ")
+    total, score, wrong = len(table["key"]), table["sure score" if sure else "score"], 1 - table["precision"]
     if strategy == "full":
         places = np.arange(total)
     elif strategy == "every":
@@ -180,7 +183,8 @@ def chosen(film: Labelled, strategy: str, count: int, seed: int) -> np.ndarray:
 def gated(camera: Camera, strategy: str, count: int) -> np.ndarray:
     """Rows of the camera's data that a whole cull with the gate keeps."""
     diverse = _APART if "diverse" in strategy else 0.0
-    config = camera.culling(f"gate-{count}" + "-diverse" * bool(diverse), keep=count, diverse=diverse)
+    name = f"gate-{count}" + "-diverse" * bool(diverse)
+    config = camera.culling(name, keep=count, diverse=diverse, min_confidence=_SURE)
     cull(config)
     kept = pq.read_table(config.folder / "manifest.parquet", columns=["key", "stage"]).to_pylist()
     return np.array([camera.whole.place(row["key"]) for row in kept if row["stage"] == "kept"])
@@ -204,9 +208,9 @@ def trained(
     return detector, costs["seconds_training"], costs["samples_seen"]
 
 
-def strategies(camera: Camera, counts: list[int], seeds: list[int], epochs: int, arms: list[str]) -> None:
+def strategies(camera: Camera, counts: list[int], seeds: list[int], epochs: int, lr: float, arms: list[str]) -> None:
     """Table 1's accuracies and Table 2."""
-    about = {"camera": camera.seed, "frames": camera.frames, "judged": camera.judged, "epochs": epochs}
+    about = {"camera": camera.seed, "frames": camera.frames, "judged": camera.judged, "epochs": epochs, "lr": lr}
     if "untrained" in arms and not done("culling", **about, arm="untrained"):
         append(
             "culling",
@@ -224,7 +228,7 @@ def strategies(camera: Camera, counts: list[int], seeds: list[int], epochs: int,
                 if done("culling", **identity):
                     continue
                 rows = gated(camera, arm, count) if "gate" in arm else chosen(camera.whole, arm, count, seed)
-                detector, seconds, seen = trained(camera.whole, rows, epochs, seed, camera.amp)
+                detector, seconds, seen = trained(camera.whole, rows, epochs, seed, camera.amp, lr=lr)
                 row = identity | {"kept": len(rows), "training_seconds": round(seconds, 2), "images_seen": seen}
                 append("culling", row | camera.jury(detector))
                 print(row | camera.jury(detector), flush=True)
@@ -276,6 +280,7 @@ def main() -> None:
     parser.add_argument("--keep", type=int, nargs="+", default=[256])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--arms", nargs="+", default=["untrained", *ALL], choices=["untrained", *ALL, "full"])
     parser.add_argument("--no-gate", action="store_true")
     parser.add_argument("--amp", default="bf16")
@@ -286,7 +291,7 @@ def main() -> None:
         if given.what == "pipeline":
             pipeline(camera, given.keep[0], given.epochs, not given.no_gate)
         else:
-            strategies(camera, given.keep, given.seeds, given.epochs, given.arms)
+            strategies(camera, given.keep, given.seeds, given.epochs, given.lr, given.arms)
 
 
 if __name__ == "__main__":

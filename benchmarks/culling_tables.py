@@ -14,8 +14,10 @@ STRATEGIES = (
     "confidence",
     "precision",
     "confidence+precision",
-    "gate, confidence+precision",
-    "gate, diverse, confidence+precision",
+    "sure: confidence",
+    "sure: confidence+precision",
+    "sure: gate, confidence+precision",
+    "sure: gate, diverse, confidence+precision",
 )
 # Dataset Culling, Table 1, "surveillance": mAP at n = 64, 128, 256, full and untrained, and times cheaper.
 PUBLISHED = {64: (85.56, 54), 128: (88.3, 50), 256: (89.3, 47)}
