@@ -11,6 +11,7 @@ from pathlib import Path
 
 import boxes_tables
 import culling_tables
+import real_tables
 from counting_tables import counting, density, paper_counting, scoring, wrong_points
 from counting_tables import summary as counting_summary
 from markdown_tables import Row, grouped, spread, table, where
@@ -243,6 +244,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "culling-summary": culling_tables.summary,
     "culling-costs": culling_tables.costs,
     "precision": culling_tables.precision,
+    "real-detectors": real_tables.detectors,
+    "real-detectors-gallery": real_tables.gallery,
+    "real-detectors-training": real_tables.training,
     "boxes-noise": boxes_tables.noise,
     "boxes-occlusion": boxes_tables.occlusion,
     "boxes-overhead": boxes_tables.overhead,

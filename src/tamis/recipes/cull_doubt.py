@@ -32,6 +32,8 @@ def doubt_of(judged: Sequence[Judged], config: CullConfig) -> dict[str, Any] | N
     loss = replace(loss_of(config), per_class=False)
     classes = 1 + max((int(each.labels.max()) for each in (*students, *teachers) if len(each)), default=0)
     count, total = sum(map(len, students)), float(loss(students).sum())
+    if not total:  # no box counts, as with a large min_side
+        return None
     hits = _hits(students, teachers, classes, config)
     for level in reversed([each for each in _LEVELS if each > config.min_confidence]):
         sure = [each.above(level) for each in students]
