@@ -323,7 +323,10 @@ TOGETHER = [
     (f"{_COUNT} --class-lr 1", "class_lr must come with class or joint, got 'none'; add --data-parameters"),
     (f"{_COUNT} --crop 2", "crop must come with the task classification, got 'counting'; leave it out"),
     (f"{_COUNT} --image-size 64", "image_size must come with the task classification, got 'counting'; leave it out"),
-    (f"{_COUNT} --noise symmetric", "noise must come with the task classification, got 'counting'; leave it out"),
+    (
+        f"{_COUNT} --noise symmetric",
+        "noise must come with classification or detection, got 'counting'; leave it out",
+    ),
     (f"{_COUNT} --oracle", "oracle must come with the task classification, got 'counting'; leave it out"),
     (f"{_COUNT} --method sigma-drop", "data_parameters must be instance or joint for sigma-drop, got 'none'"),
     ("--pace linear", "pace must come with a curriculum such as clip, got 'uniform'; leave it out"),
