@@ -24,8 +24,8 @@ def _settings(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
 def _title(key: tuple) -> str:
     cameras, frames, judged, model, epochs, lr, zoom = key
     return (
-        f"{model} with the weights that ship, on {frames} frames of each of {cameras} cameras, judged by {judged} of each; "
-        f"epochs: {epochs}, rate {lr:g}, zoom {zoom:g}\n\n"
+        f"{model} with the weights that ship, on {frames} frames of each of {cameras} cameras, judged by {judged} of "
+        f"each; epochs: {epochs}, rate {lr:g}, zoom {zoom:g}\n\n"
     )
 
 
