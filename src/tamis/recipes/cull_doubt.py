@@ -23,9 +23,10 @@ def doubt_of(judged: Sequence[Judged], config: CullConfig) -> dict[str, Any] | N
         config: whose confidence loss it is, and whose `label_confidence` makes the teacher's boxes true.
 
     Returns:
-        "below": the highest of 0.1, 0.2 ... 0.5 below which at most a tenth of the boxes hit one of the teacher's;
-        "hits": that share; "share": of the confidence loss that these boxes make up; and "text", all of it in a
-        sentence. None if there is no such level, or they make up less than half of the loss.
+        "below": the highest of 0.1, 0.2 ... 0.5 up to which, from each of them to the next, at most a tenth of the
+        boxes hit one of the teacher's; "hits": the share of those below it that do; "share": of the confidence loss
+        that these make up; and "text", all of it in a sentence. None if there is no such level, or they make up less
+        than half of the loss.
     """
     students = [each.student.above(config.min_confidence) for each in judged if each.student is not None]
     teachers = [each.teacher.above(config.label_confidence) for each in judged if each.student is not None]
@@ -35,20 +36,21 @@ def doubt_of(judged: Sequence[Judged], config: CullConfig) -> dict[str, Any] | N
     if not total:  # no box counts, as with a large min_side
         return None
     hits = _hits(students, teachers, classes, config)
-    for level in reversed([each for each in _LEVELS if each > config.min_confidence]):
-        sure = [each.above(level) for each in students]
-        noise = count - sum(map(len, sure))
-        if not noise:
-            continue
-        hit = (hits - _hits(sure, teachers, classes, config)) / noise
-        share = 1 - float(loss(sure).sum()) / total
-        if hit <= _NOISE and share >= _MUCH:
-            text = (
-                f"{share:.0%} of the confidence loss comes from boxes of the student below {level:g}, and {hit:.0%} of "
-                f"them hit one of the teacher's: what was found hard may be noise; compare --min-confidence {level:g}"
-            )
-            return {"below": level, "hits": round(hit, 4), "share": round(share, 4), "text": text}
-    return None
+    below, noise, hit, sure = None, 0, 0, students
+    for level in (each for each in _LEVELS if each > config.min_confidence):
+        surer = [each.above(level) for each in students]
+        more, hit_then = count - sum(map(len, surer)), hits - _hits(surer, teachers, classes, config)
+        if hit_then - hit > _NOISE * (more - noise):
+            break
+        below, noise, hit, sure = level, more, hit_then, surer
+    share = 1 - float(loss(sure).sum()) / total
+    if below is None or share < _MUCH:
+        return None
+    text = (
+        f"{share:.0%} of the confidence loss comes from boxes of the student below {below:g}, and {hit / noise:.0%} of "
+        f"them hit one of the teacher's: what was found hard may be noise; compare --min-confidence {below:g}"
+    )
+    return {"below": below, "hits": round(hit / noise, 4), "share": round(share, 4), "text": text}
 
 
 def _hits(students: list[Detections], teachers: list[Detections], classes: int, config: CullConfig) -> int:
