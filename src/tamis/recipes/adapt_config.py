@@ -35,6 +35,7 @@ class AdaptConfig:
         classes: as of `tamis cull`.
         class_map: as of `tamis cull`.
         label_confidence: as of `tamis cull`.
+        min_confidence: as of `tamis cull`.
         compare: train on as many frames of these strategies too, each from the same start, and show them beside
             (Table 2 of the paper); full trains on every frame.
         replay: train on what earlier sessions kept as well.
@@ -76,6 +77,7 @@ class AdaptConfig:
     classes: list[str] = field(default_factory=list)
     class_map: list[str] = field(default_factory=list)
     label_confidence: float = 0.5
+    min_confidence: float = 0.05
     compare: list[Strategy] = field(default_factory=list)
     replay: bool = True
     epochs: int = 20
@@ -113,8 +115,8 @@ class AdaptConfig:
         """The cull of a session."""
         names = (
             "sources", "teacher", "keep", "fps", "every", "stage1_factor", "gate", "scan_scale", "diverse",
-            "teacher_budget", "classes", "class_map", "label_confidence", "batch_size", "device", "amp", "threads",
-            "seed",
+            "teacher_budget", "classes", "class_map", "label_confidence", "min_confidence", "batch_size", "device",
+            "amp", "threads", "seed",
         )  # fmt: skip
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         return CullConfig(student=student, out=out, strategy=strategy, report=False, **given)

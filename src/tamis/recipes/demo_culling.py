@@ -21,7 +21,7 @@ def culling_chapter(out: Path, console: Console, *, threads: int, seed: int) -> 
         write_street(film, StreetCamera(_CAMERA), range(0, FRAMES * _STEP, _STEP))
     config = AdaptConfig(
         [film], student="street-student", teacher="street-teacher", out=out / "camera", keep=KEEP, epochs=EPOCHS,
-        judge_share=0.2, judge_frames=100, compare=["random"], threads=threads, seed=seed,
+        judge_share=0.2, judge_frames=100, compare=["random"], lr=2e-3, threads=threads, seed=seed,
     )  # fmt: skip
     result = adapt(config, Console(quiet=True))
     counts, judged = result["counts"], result["judged"]
