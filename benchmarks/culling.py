@@ -7,7 +7,7 @@ steps. Rows that are in the results already are not run again.
 
     python benchmarks/culling.py strategies --cameras 0 1 2 --frames 5000 --seeds 0 1 2
     python benchmarks/culling.py pipeline --cameras 0 1 2 --frames 5000
-    python benchmarks/culling.py pipeline --cameras 0 --frames 86400 --step 1
+    python benchmarks/culling.py pipeline --cameras 0 --frames 86400 --scan-scale 0.5
 """
 
 import argparse
@@ -234,20 +234,24 @@ def strategies(camera: Camera, counts: list[int], seeds: list[int], epochs: int,
                 print(row | camera.jury(detector), flush=True)
 
 
-def pipeline(camera: Camera, count: int, epochs: int, gate: bool) -> None:
+def pipeline(camera: Camera, count: int, epochs: int, lr: float, gate: bool, scale: float) -> None:
     """What the whole costs, from the film to the trained student, and what the same models' bare times allow."""
-    identity = {"camera": camera.seed, "frames": camera.frames, "n": count, "epochs": epochs, "gate": gate}
+    identity = {"camera": camera.seed, "frames": camera.frames, "n": count, "epochs": epochs, "lr": lr, "gate": gate}
+    identity |= {"scan_scale": scale, "min_confidence": _SURE}
     if done("culling-costs", **identity):
         return
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        config = replace(camera.culling("x", keep=count, gate=gate, train_epochs=epochs), out=Path(folder) / "cull")
-        result = cull(config)
+        config = camera.culling("x", keep=count, gate=gate, train_epochs=epochs, scan_scale=scale, min_confidence=_SURE)
+        result = cull(replace(config, out=Path(folder) / "cull"))
         seconds = time.perf_counter() - began
-        small = BoxedImages.from_boxes(open_boxes(config.folder)[0]).held()
+        small = Labelled(Path(folder) / "cull")
+        detector, training, seen = trained(small, np.arange(len(small.data)), epochs, 0, camera.amp, lr=lr)
         row = identity | {
-            "counts": result["counts"], "costs": result["costs"], "full": result["full"], "factor": result["factor"],
-            "cull_seconds": round(seconds, 2), "kept": len(small), "bare": bare(camera),
+            "counts": result["counts"], "costs": result["costs"], "full": result["full"],
+            "flops": result["factor"]["flops"],
+            "cull_seconds": round(seconds, 2), "kept": len(small.data), "bare": bare(camera),
+            "training": {"seconds": training, "images": seen}, **camera.jury(detector),
         }  # fmt: skip
     append("culling-costs", row)
     print(row, flush=True)
@@ -283,13 +287,14 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--arms", nargs="+", default=["untrained", *ALL], choices=["untrained", *ALL, "full"])
     parser.add_argument("--no-gate", action="store_true")
+    parser.add_argument("--scan-scale", type=float, default=1.0, help="of the frames that the student scores")
     parser.add_argument("--amp", default="bf16")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for seed in given.cameras:
         camera = Camera(seed, given.frames, given.judged, given.amp)
         if given.what == "pipeline":
-            pipeline(camera, given.keep[0], given.epochs, not given.no_gate)
+            pipeline(camera, given.keep[0], given.epochs, given.lr, not given.no_gate, given.scan_scale)
         else:
             strategies(camera, given.keep, given.seeds, given.epochs, given.lr, given.arms)
 

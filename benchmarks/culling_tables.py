@@ -121,27 +121,23 @@ def costs() -> str:
         return NONE
     lines = []
     for row in found:
-        spent = {cost["stage"]: cost for cost in row["costs"]}
-        full = {cost["stage"]: cost for cost in row["full"]}
-        seconds = [
-            spent.get(stage, {"seconds": 0.0})["seconds"]
-            for stage in ("decode", "gate", "student prediction", "teacher prediction", "student training")
-        ]
-        whole = sum(cost["seconds"] for cost in full.values())
+        spent = {cost["stage"]: cost["seconds"] for cost in row["costs"]}
+        stages = ("decode", "gate", "student prediction", "teacher prediction")
+        seconds = [*(spent.get(stage, 0.0) for stage in stages), row["training"]["seconds"]]
+        factor = everything(row) / sum(seconds)
         lines.append(
             [
-                f"{row['frames']:,}", "yes" if row["gate"] else "no", str(row["n"]), str(row["epochs"]),
+                str(row["camera"]), f"{row['frames']:,}", "yes" if row["gate"] else "no", f"{row['scan_scale']:g}",
                 f"{row['counts']['passed']:,}", *(f"{each:,.1f}" for each in seconds), f"{sum(seconds):,.1f}",
-                f"{whole:,.0f}", f"{row['factor']['seconds']:.0f}",
-                "" if row["factor"]["flops"] is None else f"{row['factor']['flops']:.0f}",
-                f"{100 * row['factor']['seconds'] / ideal(row):.0f}",
+                f"{everything(row):,.0f}", f"{factor:.0f}", "" if row["flops"] is None else f"{row['flops']:.0f}",
+                f"{100 * factor / ideal(row):.0f}", f"{100 * row['map50']:.1f}",
             ]
         )  # fmt: skip
     head = [
+        "camera",
         "frames",
         "gate",
-        "n",
-        "epochs",
+        "scale",
         "passed",
         "decode, s",
         "gate, s",
@@ -153,18 +149,29 @@ def costs() -> str:
         "times cheaper, seconds",
         "FLOPs",
         "of the ideal, %",
+        "mAP50 by the teacher, %",
     ]
     return table(head, lines) + "\n" + where(found)
 
 
+def _training(row: Row) -> float:
+    """Seconds of training on an image once, as measured on the frames that were kept."""
+    return row["training"]["seconds"] / row["training"]["images"]
+
+
+def everything(row: Row) -> float:
+    """Seconds of labelling and training on all frames, reckoned from the measured seconds of an image."""
+    before = sum(cost["seconds"] for cost in row["full"] if cost["stage"] != "student training")
+    return before + row["frames"] * row["epochs"] * _training(row)
+
+
 def ideal(row: Row) -> float:
     """N (t_teacher + E t_train) / (N t_scan + K1 t_teacher + n E t_train), with the bare times of the same models."""
-    training = next(cost for cost in row["costs"] if cost["stage"] == "student training")
-    step, bare = training["seconds"] / training["images"], row["bare"]
-    frames, judged, kept = row["frames"], row["counts"]["judged"], row["kept"]
-    scan = frames * bare["decode"] + row["counts"]["passed"] * bare["student"]
-    whole = frames * (bare["teacher"] + row["epochs"] * step)
-    return whole / (scan + judged * (bare["teacher"] + bare["student"]) + kept * row["epochs"] * step)
+    bare, frames, judged = row["bare"], row["frames"], row["counts"]["judged"]
+    scan = frames * bare["decode"] + row["counts"]["passed"] * bare["student"] * row["scan_scale"] ** 2
+    whole = frames * (bare["teacher"] + row["epochs"] * _training(row))
+    kept = row["kept"] * row["epochs"] * _training(row)
+    return whole / (scan + judged * (bare["teacher"] + bare["student"]) + kept)
 
 
 def precision() -> str:
@@ -183,3 +190,33 @@ def precision() -> str:
         for (boxes, classes), row in sorted(newest.items())
     ]
     return table(["boxes", "classes", "images a second", "pycocotools"], lines) + "\n" + where(list(newest.values()))
+
+
+def scanning() -> str:
+    """Stage 1 against the bare student, by processor time."""
+    found = read("scanning")
+    newest = {row["student"]: row for row in found}
+    lines = [
+        [name, f"{row['bare_images_a_second']:,.0f}", f"{row['images_a_second']:,.0f}", f"{100 * row['share']:.1f}"]
+        for name, row in newest.items()
+    ]
+    head = ["student", "bare, images/s", "stage 1, images/s", "share, %"]
+    return table(head, lines) + "\n" + where(list(newest.values())) if found else NONE
+
+
+def decoding() -> str:
+    """A scan of a film against bare PyAV, by processor time."""
+    found = [row for row in read("decoding") if "decoding_of_bare" in row]
+    newest = {(row["video"], row["way"]): row for row in found}
+    lines = [
+        [
+            video,
+            way,
+            f"{row['frames_per_second']:,}",
+            f"{100 * row['decoding_of_bare']:.0f}",
+            f"{100 * row['of_bare']:.0f}",
+        ]
+        for (video, way), row in newest.items()
+    ]
+    head = ["film", "what is done", "frames/s", "the decoding thread, % of bare", "all threads, % of bare"]
+    return table(head, lines) + "\n" + where(list(newest.values())) if found else NONE

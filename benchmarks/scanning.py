@@ -1,8 +1,9 @@
 """Stage 1 of a cull against the bare forward pass of the student, over the same frames in memory.
 
 Stage 1 is everything that the cull does with a batch: the student, its boxes held to what they promise, the score, the
-line of the journal. Both are measured in turn, batch by batch, by processor time, the best of several rounds, so
-that other work on the machine does not count. The goal is 95 % where the model is the bottleneck; `decoding.py` measures what limits it otherwise.
+line of the journal. Both are measured in turn, batch by batch, by processor time, the best of several rounds, so that
+other work on the machine does not count. The goal is 95 % where the model is the bottleneck; `decoding.py` measures
+what limits it otherwise.
 
     OMP_NUM_THREADS=1 python benchmarks/scanning.py
 """

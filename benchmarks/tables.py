@@ -244,6 +244,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "culling-summary": culling_tables.summary,
     "culling-costs": culling_tables.costs,
     "precision": culling_tables.precision,
+    "scanning": culling_tables.scanning,
+    "decoding": culling_tables.decoding,
     "real-detectors": real_tables.detectors,
     "real-detectors-gallery": real_tables.gallery,
     "real-detectors-training": real_tables.training,
