@@ -63,6 +63,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "clip, balanced, equal samples": CLIP | {"balance": 5},
     "clip, per head, equal samples": CLIP | {"score_per": "head"},
     "clip, 30 %, equal samples": CLIP | {"prune": 0.3},
+    **{f"clip, from {start:g}, equal samples": CLIP | {"pace_start": start} for start in (0.1, 0.6)},
+    **{f"clip, all at {share:g}, equal samples": CLIP | {"pace_full": share} for share in (0.3, 0.9)},
     "random, 20 %, equal samples": {"method": "random-order", "prune": 0.2},
     "clip, algorithm1, 20 %, equal samples": ALGORITHM1_20,
     "clip, algorithm1, 20 %, per head, equal samples": ALGORITHM1_20 | {"score_per": "head"},

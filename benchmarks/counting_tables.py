@@ -40,16 +40,32 @@ def compared(rows: Sequence[Row], others: Sequence[Row], name: str) -> list[str]
     return [spread(shares, 1), p]
 
 
-def reached(rows: Sequence[Row], others: Sequence[Row]) -> str:
-    """Samples until the held-out loss is as low as standard training's lowest, and how many seeds get there."""
-    goal = {row["seed"]: row["best_loss"] for row in others}
-    found = [
-        next((seen for seen, loss, _ in row["course"] if loss <= goal[row["seed"]] * (1 + 1e-9)), None)
-        for row in rows
-        if row["seed"] in goal
-    ]
-    there = [seen for seen in found if seen is not None]
-    return f"{statistics.mean(there):,.0f} ({len(there)} of {len(found)})" if there else f"never ({len(found)})"
+def reached(rows: Sequence[Row], others: Sequence[Row]) -> list[str]:
+    """Samples until the held-out loss is as low as standard training's lowest, how many seeds get there, and seconds.
+
+    The seconds are those of the scores and of the course, as a share of standard training's to the same loss.
+    """
+    goal = {row["seed"]: (round(row["best_loss"], 6), row) for row in others}
+    there, seconds, asked = [], [], 0
+    for row in rows:
+        if row["seed"] in goal:
+            asked += 1
+            loss, standard = goal[row["seed"]]
+            seen, least = _visits_to(row, loss), _visits_to(standard, loss)
+            if seen is not None and least is not None:
+                there.append(seen)
+                seconds.append((row["scoring_seconds"] + _seconds(row, seen)) / _seconds(standard, least))
+    if not there:
+        return [f"never ({asked})", ""]
+    return [f"{statistics.mean(there):,.0f} ({len(there)} of {asked})", f"{100 * statistics.median(seconds):.0f}"]
+
+
+def _visits_to(row: Row, goal: float) -> int | None:
+    return next((seen for seen, loss, _ in row["course"] if loss <= goal), None)
+
+
+def _seconds(row: Row, visits: int) -> float:
+    return row["seconds"] * visits / row["samples_seen"]
 
 
 def cost(row: Row) -> float:
@@ -64,7 +80,7 @@ def counting() -> str:
         return NONE
     head = [
         "arm", "seeds", "MAE, last epoch", "against standard, %", "p", "best epoch", "GAME(2)", "visits", "with scores",
-        "visits to standard's best loss",
+        "visits to standard's best loss", "seconds to it, scores included, % of standard's",
     ]  # fmt: skip
     parts = []
     for key, rows in grouped(found, *SETTING).items():
@@ -81,7 +97,7 @@ def counting() -> str:
                 spread([row["game2"] for row in each], 1, 1),
                 f"{statistics.mean(row['samples_seen'] for row in each):,.0f}",
                 f"{statistics.mean(map(cost, each)):,.0f}",
-                reached(each, standard),
+                *reached(each, standard),
             ]
             for arm, each in arms.items()
         ]
