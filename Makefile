@@ -25,11 +25,11 @@ help:  ## list the targets
 demo: .venv/.locked  ## wrong labels, a crowd to count, a street camera; three reports
 	$(RUN) tamis demo
 
-test: .venv/.locked  ## the quick tests
-	$(RUN) pytest -m "not slow"
+test: .venv/.locked  ## the quick tests, two at a time
+	$(RUN) pytest -n 2 --dist worksteal -m "not slow"
 
-test-slow: .venv/.locked  ## the slow tests
-	$(RUN) pytest -m slow
+test-slow: .venv/.locked  ## the slow tests, two at a time
+	$(RUN) pytest -n 2 --dist worksteal -m slow
 
 check: .venv/.locked  ## format, lint, types, import directions, docs
 	$(RUN) ruff format --check .

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -314,7 +313,6 @@ def test_threads_and_files_end_with_the_user(tmp_path: Path) -> None:
     scan = frames.scan()
     next(scan)
     assert workers()
-    started = time.monotonic()
     scan.close()  # type: ignore[attr-defined]
     assert not workers()
     with pytest.raises(KeyboardInterrupt):
@@ -324,7 +322,6 @@ def test_threads_and_files_end_with_the_user(tmp_path: Path) -> None:
     next(frames.take([FrameRef(0, 0)] * 50))
     gc.collect()
     assert not workers()
-    assert time.monotonic() - started < 2
     if Path("/proc/self/fd").exists():
         assert not [each for each in Path("/proc/self/fd").iterdir() if each.resolve().suffix == ".mp4"]
 
