@@ -353,7 +353,7 @@ def test_the_first_line_comes_at_once_and_a_signal_ends_a_real_process(here: Pat
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("tamis train: plain -> runs/plain-uniform-seed0-")
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 10
         while not process.stdout.readline().startswith("epoch "):
             pass
         process.send_signal(signal.SIGTERM)
