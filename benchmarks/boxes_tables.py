@@ -76,6 +76,23 @@ def _scores(rows: Sequence[Row]) -> list[str]:
     return [spread([row[name] for row in rows]) for name in ("last", "best")]
 
 
+def summary() -> str:
+    """The README's: each kind of wrong box, plain and with sigma at its default rate."""
+    found = [row for row in _rows("noise") if row["rate"] is None]
+    lines = []
+    for (kind, ratio), each in sorted(grouped((row for row in found if row["ratio"]), "kind", "ratio").items()):
+        plain, ours = (
+            [row for row in each if row["arm"] == arm and row["model"] == "centernet-tiny"]
+            for arm in ("plain", "data parameters")
+        )
+        name = f"auroc_sigma_{FOUND.get(kind, kind)}"
+        quality = spread([row[name] for row in ours], 2, 1) if all(name in row for row in ours) else ""
+        scores = [spread([row["last"] for row in rows]) for rows in (plain, ours)]
+        lines.append([kind, f"{100 * ratio:.0f}", str(len(ours)), *scores, _gain(ours, plain, "last"), quality])
+    head = ["wrong boxes", "%", "seeds", "plain, mAP50, %", "data parameters", "gain, points", "AUROC of sigma"]
+    return table(head, lines) + "\n" + where(found) if lines else NONE
+
+
 def occlusion() -> str:
     """AP easy, moderate and hard, and sigma by the level of occlusion."""
     found = _rows("occlusion")

@@ -250,6 +250,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "real-detectors-gallery": real_tables.gallery,
     "real-detectors-training": real_tables.training,
     "boxes-noise": boxes_tables.noise,
+    "boxes-summary": boxes_tables.summary,
     "boxes-occlusion": boxes_tables.occlusion,
     "boxes-overhead": boxes_tables.overhead,
     "faults": faults,
