@@ -65,6 +65,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "clip, 30 %, equal samples": CLIP | {"prune": 0.3},
     **{f"clip, from {start:g}, equal samples": CLIP | {"pace_start": start} for start in (0.1, 0.6)},
     **{f"clip, all at {share:g}, equal samples": CLIP | {"pace_full": share} for share in (0.3, 0.9)},
+    "clip, from 0.1": CLIP | {"pace_start": 0.1},
+    "curriculum, from 0.1, equal samples": CURRICULUM | {"pace_start": 0.1},
     "random, from 0.1, equal samples": {"method": "random-order", "pace_start": 0.1},
     "clip, algorithm1, from 0.1, equal samples": ALGORITHM1 | {"pace_start": 0.1},
     "random, 20 %, equal samples": {"method": "random-order", "prune": 0.2},

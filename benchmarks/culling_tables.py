@@ -1,5 +1,6 @@
 """The tables of culling: what each strategy's frames teach, what the pipeline costs, matching, decoding."""
 
+import statistics
 from collections.abc import Sequence
 
 from scipy.stats import ttest_1samp
@@ -8,6 +9,7 @@ from markdown_tables import Row, grouped, spread, table, where
 from record import read
 
 NONE = "No measurements yet.\n"
+CHOSEN = 0  # the camera on which the least confidence and the rate were chosen
 STRATEGIES = (
     "every",
     "random",
@@ -53,36 +55,57 @@ def strategies() -> str:
     if not found:
         return NONE
     parts = []
-    for key, rows in grouped(found, "frames", "epochs").items():
-        by_arm = grouped(rows, "arm", "n")
-        base = {n: each for (arm, n), each in by_arm.items() if arm == "random"}
-        full = [row for row in rows if row["arm"] == "full"]
-        lines = []
-        for (arm, n), each in sorted(
-            by_arm.items(),
-            key=lambda item: (item[0][1], STRATEGIES.index(item[0][0]) if item[0][0] in STRATEGIES else 9),
-        ):
-            beaten = base.get(n, []) if arm not in ("random", "untrained", "full") else []
-            lines.append(
-                [
-                    arm, f"{n:,}" if n else "", str(len({row["camera"] for row in each})), str(len(each)),
-                    spread([row["map50"] for row in each]), spread([row["map50_true"] for row in each]),
-                    _told(_against(each, beaten, "map50")),
-                    _told(_against(each, full, "map50")) if arm != "full" else "",
-                ]
-            )  # fmt: skip
-        head = [
-            "frames kept by",
-            "n",
-            "cameras",
-            "trainings",
-            "mAP50 by the teacher, %",
-            "mAP50 by the truth, %",
-            "against random, points",
-            "against all frames, points",
-        ]
-        parts.append(f"{key[0]:,} frames of a day, epochs: {key[1]}\n\n" + table(head, lines))
+    for (frames, epochs), rows in grouped(found, "frames", "epochs").items():
+        parts.append(f"{frames:,} frames of a day, epochs: {epochs}\n\n" + _strategies(rows))
+        others = [row for row in rows if row["camera"] != CHOSEN]
+        parts.append("The same without the camera that settings were chosen on\n\n" + _strategies(others))
     return "\n".join(parts) + "\n" + where(found)
+
+
+def _strategies(rows: Sequence[Row]) -> str:
+    by_arm = grouped(rows, "arm", "n")
+    base = {n: each for (arm, n), each in by_arm.items() if arm == "random"}
+    full = [row for row in rows if row["arm"] == "full"]
+    lines = []
+    for (arm, n), each in sorted(
+        by_arm.items(),
+        key=lambda item: (item[0][1], STRATEGIES.index(item[0][0]) if item[0][0] in STRATEGIES else 9),
+    ):
+        beaten = base.get(n, []) if arm not in ("random", "untrained", "full") else []
+        gains = _against(each, beaten, "map50")
+        lines.append(
+            [
+                arm, f"{n:,}" if n else "", str(len({row["camera"] for row in each})), str(len(each)),
+                spread([row["map50"] for row in each]), spread([row["map50_true"] for row in each]),
+                _told(gains), _by_camera(each, beaten), _told(_against(each, full, "map50")) if arm != "full" else "",
+            ]
+        )  # fmt: skip
+    head = [
+        "frames kept by",
+        "n",
+        "cameras",
+        "trainings",
+        "mAP50 by the teacher, %",
+        "mAP50 by the truth, %",
+        "against random, points",
+        "cameras ahead, p of their means",
+        "against all frames, points",
+    ]
+    return table(head, lines)
+
+
+def _by_camera(rows: Sequence[Row], others: Sequence[Row]) -> str:
+    """On how many cameras the mean is above the others', and p of a t-test over the cameras: seeds are no cameras."""
+    each, base = grouped(rows, "camera"), grouped(others, "camera")
+    gains = [
+        statistics.mean(_against(each[camera], base[camera], "map50"))
+        for camera in each
+        if camera in base and _against(each[camera], base[camera], "map50")
+    ]
+    if not gains:
+        return ""
+    p = f", p {ttest_1samp(gains, 0).pvalue:.3f}" if len(gains) > 1 else ""  # pyright: ignore[reportAttributeAccessIssue]
+    return f"{sum(gain > 0 for gain in gains)} of {len(gains)}{p}"
 
 
 def summary() -> str:

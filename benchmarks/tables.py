@@ -7,6 +7,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import boxes_tables
@@ -234,6 +235,7 @@ def faults() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "checkpoints": checkpoints,
     "counting": counting,
+    "counting-fresh": partial(counting, fresh=True),
     "counting-summary": counting_summary,
     "wrong-points": wrong_points,
     "paper-counting": paper_counting,
