@@ -37,25 +37,27 @@ from tamis.recipes.data import Data, load
 from tamis.recipes.parts import method_of, settings_of, visits
 from tamis.recipes.train import train_on
 
-CLIP: dict[str, Any] = {"method": "clip"}
-CURRICULUM: dict[str, Any] = {"method": "curriculum"}
+START = {"pace_start": 0.3}  # of the arms that do not say another
+CLIP: dict[str, Any] = {"method": "clip"} | START
+CURRICULUM: dict[str, Any] = {"method": "curriculum"} | START
+RANDOM: dict[str, Any] = {"method": "random-order"} | START
 ALGORITHM1 = CLIP | {"reading": "algorithm1"}
 ALGORITHM1_20 = ALGORITHM1 | {"prune": 0.2}
 ARMS: dict[str, dict[str, Any]] = {
     "standard": {},
     "shorter": {},
-    "random": {"method": "random-order"},
+    "random": RANDOM,
     "curriculum": CURRICULUM,
     "prune": {"method": "prune"},
     "clip": CLIP,
     "clip, algorithm1": ALGORITHM1,
     "clip, compounding": CLIP | {"reading": "compounding"},
-    "anti-curriculum": {"method": "anti-curriculum"},
+    "anti-curriculum": {"method": "anti-curriculum"} | START,
     "clip, own scorer": CLIP,
     "clip, balanced": CLIP | {"balance": 5},
     "clip, per head": CLIP | {"score_per": "head"},
     "clip, refreshed": CLIP | {"refresh": 5},
-    "random, equal samples": {"method": "random-order"},
+    "random, equal samples": RANDOM,
     "curriculum, equal samples": CURRICULUM,
     "clip, equal samples": CLIP,
     "clip, algorithm1, equal samples": ALGORITHM1,
@@ -67,9 +69,9 @@ ARMS: dict[str, dict[str, Any]] = {
     **{f"clip, all at {share:g}, equal samples": CLIP | {"pace_full": share} for share in (0.3, 0.9)},
     "clip, from 0.1": CLIP | {"pace_start": 0.1},
     "curriculum, from 0.1, equal samples": CURRICULUM | {"pace_start": 0.1},
-    "random, from 0.1, equal samples": {"method": "random-order", "pace_start": 0.1},
+    "random, from 0.1, equal samples": RANDOM | {"pace_start": 0.1},
     "clip, algorithm1, from 0.1, equal samples": ALGORITHM1 | {"pace_start": 0.1},
-    "random, 20 %, equal samples": {"method": "random-order", "prune": 0.2},
+    "random, 20 %, equal samples": RANDOM | {"prune": 0.2},
     "clip, algorithm1, 20 %, equal samples": ALGORITHM1_20,
     "clip, algorithm1, 20 %, per head, equal samples": ALGORITHM1_20 | {"score_per": "head"},
 }
@@ -174,7 +176,7 @@ def run_seed(file: str, base: TrainConfig, data: Data, identity: dict[str, Any],
                 continue
             config = replace(base, out=Path(folder) / arm.replace(", ", "-").replace(" ", "-"), **ARMS[arm])
             if arm == "shorter":
-                clip = replace(base, method="clip")
+                clip = replace(base, **CLIP)
                 shown = visits(settings_of(clip), method_of(clip, data), len(data.train)) or 0
                 config = replace(config, epochs=max(1, round(shown / len(data.train))))
             if arm.endswith("equal samples"):

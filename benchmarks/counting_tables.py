@@ -117,7 +117,7 @@ def counting(fresh: bool = False) -> str:
 
 def summary() -> str:
     """The short table of the README."""
-    arms = ("shorter", "random", "curriculum", "prune", "clip", "clip, algorithm1", "clip, equal samples")
+    arms = ("shorter", "random", "curriculum", "prune", "clip", "clip, equal samples", "clip, from 0.1, equal samples")
     found = _right()
     if not found:
         return NONE
@@ -137,6 +137,20 @@ def summary() -> str:
         + "\nMean absolute error after the last epoch, in percent of standard training's, negative is better. "
         + where(found)
     )
+
+
+def fresh_line() -> str:
+    """The README's sentence on the setting that was found, held on fresh seeds."""
+    parts = []
+    for key, rows in grouped(_right(fresh=True), *SETTING).items():
+        arms = {arm: each for (arm,), each in grouped(rows, "arm").items()}
+        told = [
+            f"{arm} {' (p '.join(compared(arms[arm], arms['standard'], 'mae'))})"
+            for arm in ("clip, from 0.1, equal samples", "random, from 0.1, equal samples")
+        ]
+        count = len(arms["clip, from 0.1, equal samples"])
+        parts.append(f"{key[0]}, {count} fresh seeds, against standard training, %: {'; '.join(told)}.\n")
+    return "".join(parts) or NONE
 
 
 def wrong_points() -> str:

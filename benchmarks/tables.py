@@ -13,7 +13,7 @@ from pathlib import Path
 import boxes_tables
 import culling_tables
 import real_tables
-from counting_tables import counting, density, paper_counting, scoring, wrong_points
+from counting_tables import counting, density, fresh_line, paper_counting, scoring, wrong_points
 from counting_tables import summary as counting_summary
 from markdown_tables import Row, grouped, spread, table, where
 from paper_label_tables import paper_labels
@@ -236,6 +236,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "checkpoints": checkpoints,
     "counting": counting,
     "counting-fresh": partial(counting, fresh=True),
+    "counting-fresh-line": fresh_line,
     "counting-summary": counting_summary,
     "wrong-points": wrong_points,
     "paper-counting": paper_counting,
