@@ -26,10 +26,12 @@ demo: .venv/.locked  ## wrong labels, a crowd to count, a street camera; three r
 	$(RUN) tamis demo
 
 test: .venv/.locked  ## the quick tests, two at a time
-	$(RUN) pytest -n 2 --dist worksteal -m "not slow"
+	$(RUN) pytest -n 2 --dist worksteal -m "not slow and not forks"
+	$(RUN) pytest -m "not slow and forks"
 
 test-slow: .venv/.locked  ## the slow tests, two at a time
-	$(RUN) pytest -n 2 --dist worksteal -m slow
+	$(RUN) pytest -n 2 --dist worksteal -m "slow and not forks"
+	$(RUN) pytest -m "slow and forks"
 
 check: .venv/.locked  ## format, lint, types, import directions, docs
 	$(RUN) ruff format --check .
