@@ -114,7 +114,7 @@ def test_the_story_of_a_counted_image(place: Path) -> None:
     name = story[0].split(" (sample")[0].rsplit("/", 1)[1]
     assert story[1] == f"{sum(each['image'] == name for each in points)} points"
     assert story[3].split() == ["epoch", "loss", "score", "weight", "count", "counted"]
-    assert story[4].startswith("    1  waits: rank 12 of 12, the pace shows 1 (Clip(")
+    assert story[4].startswith("    1  waits: rank 12 of 12, the pace shows 3 (Clip(")
     last = story[-1].split()
     assert (last[0], float(last[4])) == ("4", pytest.approx(float(story[1].split()[0]), rel=1e-2))
     assert "(not its label)" not in " ".join(story)

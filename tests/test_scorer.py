@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from tamis.recipes import together
 from tamis.recipes.command_config import ScoreConfig
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.explain import told
-from tamis.recipes.parts import stretched
+from tamis.recipes.parts import method_of, stretched
 from tamis.recipes.score import score
 from tamis.recipes.scorer import initial_scores
 from tamis.recipes.train import load, train
@@ -386,6 +387,23 @@ def test_the_lists_of_settings_name_settings() -> None:
     plain = together.without_curriculum(settings, epochs=2)
     expected = TrainConfig(Path("x"), seed=5, epochs=2, history=False, report=False, calibrate=False)
     assert plain == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        ({}, 0.3),
+        ({"stretch": True}, 0.3),
+        ({"task": "counting"}, 0.3),
+        ({"task": "counting", "stretch": True}, 0.1),
+        ({"task": "counting", "stretch": True, "pace_start": 0.5}, 0.5),
+        ({"task": "detection", "stretch": True}, 0.3),
+    ],
+)
+def test_a_pace_starts_lower_where_a_counter_sees_as_many_samples(settings: dict[str, Any], start: float) -> None:
+    data: Any = SimpleNamespace(known=None, noise=None)
+    method = method_of(TrainConfig(Path("x"), method="curriculum", scorer=Path("table.csv"), **settings), data)
+    assert method.rule.pace.start == start  # type: ignore[union-attr]
 
 
 def test_stretched_training_shows_as_many_samples_as_full_training(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ class TrainConfig:
         ratio: share of the samples that random shows, or that InfoBatch hides of the easy ones, in (0, 1).
         start: progress at which sigma-drop and loss-drop begin to drop, in (0, 1); by default a third.
         pace: how a curriculum grows from its start to everything.
-        pace_start: share of the samples that a curriculum begins with, in (0, 1]; 0.1 for counting, else 0.3.
+        pace_start: share of the samples that a curriculum begins with, in (0, 1]; by default 0.3, for counting with
+            stretch 0.1.
         pace_full: progress from which on a curriculum uses everything, in (0, 1].
         pace_unit: let the pace go on at every epoch, or at every batch.
         prune: share of what the pace shows that is left out (epsilon of the CLIP paper), in [0, 1).
@@ -158,7 +159,7 @@ class TrainConfig:
     ratio: float = 0.5
     start: float | None = None
     pace: Literal["linear", "quadratic", "root", "geometric", "step", "exponential"] = "quadratic"
-    pace_start: float = field(default_factory=_by_task)
+    pace_start: float | None = None
     pace_full: float = 0.6
     pace_unit: Literal["epoch", "batch"] = "epoch"
     prune: float = 0.05

@@ -55,12 +55,19 @@ def _curriculum(config: TrainConfig, data: Data) -> dict[str, Any]:
     """What the settings say of a pace and of pruning, as far as the method has them."""
     options: dict[str, Any] = {"refresh": config.refresh, "groups": _groups(config, data)}
     if config.method != "prune":
-        options["pace"] = PACES[config.pace](config.pace_start, config.pace_full)
+        options["pace"] = PACES[config.pace](_pace_start(config), config.pace_full)
         options["unit"] = config.pace_unit
     if config.method != "curriculum":
         options["prune"] = config.prune if config.prune_to is None else _ramp(config.prune, config.prune_to)
         options["reading"] = config.reading
     return options
+
+
+def _pace_start(config: TrainConfig) -> float:
+    """What was best where it was measured: from a tenth on, if as many samples are shown as in full training."""
+    if config.pace_start is not None:
+        return config.pace_start
+    return 0.1 if config.task == "counting" and config.stretch else 0.3
 
 
 def _ramp(first: float, last: float) -> Ramp:

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 # A curriculum that prunes, and its parts alone.
 CURRICULA = ("clip", "curriculum", "prune", "anti-curriculum", "random-order")
 
-# What suits a task where nothing is said. Counting: Adam with 1e-4 as in the CLIP paper, section 3.1; a pace from a
-# tenth on, the best of those measured (docs/methods/clip.md).
+# What suits a task where nothing is said. Counting: Adam with 1e-4 as in the CLIP paper, section 3.1.
 BY_TASK: Mapping[str, Mapping[str, Any]] = {
     "classification": {
         "model": "auto",
@@ -21,7 +20,6 @@ BY_TASK: Mapping[str, Mapping[str, Any]] = {
         "lr": 0.1,
         "schedule": "triangle",
         "weight_decay": 5e-4,
-        "pace_start": 0.3,
     },
     "counting": {
         "model": "csrnet",
@@ -31,7 +29,6 @@ BY_TASK: Mapping[str, Mapping[str, Any]] = {
         "lr": 1e-4,
         "schedule": "flat",
         "weight_decay": 0.0,
-        "pace_start": 0.1,
     },
     "detection": {
         "model": "centernet-tiny",
@@ -41,7 +38,6 @@ BY_TASK: Mapping[str, Mapping[str, Any]] = {
         "lr": 5e-4,
         "schedule": "triangle",
         "weight_decay": 1e-4,
-        "pace_start": 0.3,
     },
 }
 
