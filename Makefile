@@ -26,12 +26,12 @@ demo: .venv/.locked  ## wrong labels, a crowd to count, a street camera; three r
 	$(RUN) tamis demo
 
 test: .venv/.locked  ## the quick tests, two at a time
-	$(RUN) pytest -n 2 --dist worksteal -m "not slow and not forks"
-	$(RUN) pytest -m "not slow and forks"
+	$(RUN) pytest -n 2 --dist worksteal -m "not slow and not alone"
+	$(RUN) pytest -m "not slow and alone"
 
 test-slow: .venv/.locked  ## the slow tests, two at a time
-	$(RUN) pytest -n 2 --dist worksteal -m "slow and not forks"
-	$(RUN) pytest -m "slow and forks"
+	$(RUN) pytest -n 2 --dist worksteal -m "slow and not alone"
+	$(RUN) pytest -m "slow and alone"
 
 check: .venv/.locked  ## format, lint, types, import directions, docs
 	$(RUN) ruff format --check .

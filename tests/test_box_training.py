@@ -234,7 +234,7 @@ def trained(rank: int, folder: Path | None = None, **options: Any) -> dict[str, 
 
 
 @pytest.mark.slow
-@pytest.mark.forks
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "fork") or not dist.is_gloo_available(), reason="needs os.fork and gloo")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize(("size", "kind", "batch"), [(2, "joint", 4), (2, "instance", 5), (3, "joint", 4)])
@@ -253,7 +253,7 @@ def test_processes_end_with_the_sigmas_of_one(tmp_path: Path, size: int, kind: s
 
 
 @pytest.mark.slow
-@pytest.mark.forks
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "fork") or not dist.is_gloo_available(), reason="needs os.fork and gloo")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_pieces_of_unequal_batches_do_not_wait_for_each_other(tmp_path: Path) -> None:

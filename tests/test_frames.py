@@ -9,6 +9,7 @@ import threading
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -308,11 +309,13 @@ def interrupt(frames: Frames) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.alone
 def test_threads_and_files_end_with_the_user(tmp_path: Path) -> None:
     frames = open_frames([make_video(tmp_path / "a.mp4", 200)])
     scan = frames.scan()
     next(scan)
     assert workers()
+    started = monotonic()
     scan.close()  # type: ignore[attr-defined]
     assert not workers()
     with pytest.raises(KeyboardInterrupt):
@@ -322,6 +325,7 @@ def test_threads_and_files_end_with_the_user(tmp_path: Path) -> None:
     next(frames.take([FrameRef(0, 0)] * 50))
     gc.collect()
     assert not workers()
+    assert monotonic() - started < 2
     if Path("/proc/self/fd").exists():
         assert not [each for each in Path("/proc/self/fd").iterdir() if each.resolve().suffix == ".mp4"]
 

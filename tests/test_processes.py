@@ -32,7 +32,7 @@ from test_fit import Gaps, images
 from trainings import crowds, some_scores, write_images
 
 pytestmark = [
-    pytest.mark.forks,
+    pytest.mark.alone,
     pytest.mark.skipif(not hasattr(os, "fork") or not dist.is_gloo_available(), reason="needs os.fork and gloo"),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]
