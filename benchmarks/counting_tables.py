@@ -146,7 +146,7 @@ def fresh_line() -> str:
         arms = {arm: each for (arm,), each in grouped(rows, "arm").items()}
         told = [
             f"{arm} {' (p '.join(compared(arms[arm], arms['standard'], 'mae'))})"
-            for arm in ("clip, from 0.1, equal samples", "random, from 0.1, equal samples")
+            for arm in ("clip, from 0.1, equal samples", "random, from 0.1, equal samples", "random, equal samples")
         ]
         count = len(arms["clip, from 0.1, equal samples"])
         parts.append(f"{key[0]}, {count} fresh seeds, against standard training, %: {'; '.join(told)}.\n")
