@@ -11,7 +11,7 @@ from torch import Tensor
 
 import reference_box_temperature as reference
 from tamis.box_temperature import BoxParameters
-from tamis.methods import PRESETS, Method, Temperature, box_rate
+from tamis.methods import PRESETS, Temperature, box_rate
 from tamis.temperature import LazySGD
 
 COUNTS = st.lists(st.integers(0, 4), min_size=1, max_size=6).filter(any)
@@ -212,11 +212,11 @@ def test_the_rate_is_for_a_boxs_own_loss() -> None:
 
 
 def test_the_default_rate_of_boxes_and_the_printed_one() -> None:
-    assert Temperature().rate(Method(), 30, boxes=True) == box_rate(30)
-    assert Temperature(instance_rate=0.5).rate(Method(), 30, boxes=True) == 0.5
+    assert Temperature().rate(30, boxes=True) == box_rate(30)
+    assert Temperature(instance_rate=0.5).rate(30, boxes=True) == 0.5
     printed = PRESETS["paper-kitti"]
     rows = printed.box_rows(torch.tensor([0, 3]), 3, lambda values: values)
-    optimizer = printed.optimizer(rows, printed.rate(Method(), 30, boxes=True), 32 * 4.66)
+    optimizer = printed.optimizer(rows, printed.rate(30, boxes=True), 32 * 4.66)
     group = optimizer.param_groups[0]
     assert math.isclose(group["lr"], 0.1)
     assert (group["weight_decay"], group["momentum"], group["clamp"]) == (0.0, 0.0, None)

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tamis.moment import Moment
 from tamis.rules import Easiest, Exclude
 from tamis.run import Run
 from tamis.tasks.classification import Classification
+from tamis.temperature import LazySGD
 
 SETTINGS = Settings(epochs=4, batch_size=16, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
 
@@ -325,6 +326,50 @@ def test_weights_multiply_the_losses() -> None:
     doubled, rate = train(slow, method=Method(Double())), train(fast)
     for name, value in doubled.model.state_dict().items():
         torch.testing.assert_close(value, rate.model.state_dict()[name])
+
+
+@dataclass(frozen=True)
+class Watched(Classification):
+    """Keeps which samples of each step were right."""
+
+    right: list[list[bool]] = field(default_factory=list)
+
+    def losses(self, model: Any, batch: Batch, temperature: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, columns = super().losses(model, batch, temperature)
+        self.right.append(columns["correct"].tolist())
+        return losses, columns
+
+
+class Silent(Classification):
+    """Does not tell which samples are right."""
+
+    def losses(self, model: Any, batch: Batch, temperature: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, columns = super().losses(model, batch, temperature)
+        return losses, {"loss": columns["loss"]}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
+def test_the_rate_of_sigma_follows_the_skill_of_the_model(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    def noted(self: LazySGD, closure: Any = None) -> None:
+        rates.append(self.param_groups[0]["lr"])
+
+    monkeypatch.setattr(LazySGD, "step", noted)
+    task, settings = Watched(), replace(SETTINGS, batch_size=batch_size, epochs=2)
+    fit(model(), task, images(), settings=settings, temperature=Temperature(instance_rate=0.5))
+    steps = task.right
+    assert len(rates) == len(steps) > 1
+    for place, (rate, right) in enumerate(zip(rates, steps, strict=True)):
+        draws = list(itertools.combinations(right, min(4, len(right))))
+        skill = sum(all(drawn) for drawn in draws) / len(draws)
+        assert rate == pytest.approx(0.5 * batch_size * (1 - place / len(steps)) * skill)
+    assert max(rates) > 0
+
+
+def test_a_task_that_does_not_tell_what_is_right_needs_another_schedule() -> None:
+    with pytest.raises(ValueError, match='must be "linear" or "constant" for a task that does not tell'):
+        fit(model(), Silent(), images(), settings=SETTINGS, temperature=Temperature())
 
 
 def test_sigma_drop_decides_once() -> None:

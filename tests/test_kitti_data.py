@@ -19,7 +19,6 @@ from point_layouts import picture, text
 from reference_kitti import Line, Seen
 from tamis.data import BoxedImages, open_boxes
 from tamis.detections import Detections
-from tamis.methods import uniform
 from tamis.recipes.judged_boxes import by_difficulty
 from tamis.recipes.parts import settings_of, temperature_of_config
 from tamis.tasks.detection import Detected
@@ -305,7 +304,7 @@ def test_presets_are_what_the_paper_prints_and_torchvision_published(take: Take,
         assert temperature is not None
         assert (temperature.kind, temperature.schedule, temperature.clamp) == ("instance", "constant", "none")
         assert (temperature.momentum, temperature.instance_decay, temperature.regression) == (0, 0, False)
-        assert temperature.rate(uniform(), 120, boxes=True) * 32 * 4.66 == pytest.approx(0.1)
+        assert temperature.rate(120, boxes=True) * 32 * 4.66 == pytest.approx(0.1)
 
 
 @pytest.mark.slow

@@ -271,7 +271,7 @@ def points(count: int, seed: int) -> Points:
 def fitted(train: Points, **settings: Any) -> Any:
     torch.manual_seed(0)
     chosen = Settings(epochs=8, batch_size=16, optimizer=lambda rows: torch.optim.SGD(rows, lr=0.5), device="cpu")
-    temperature = Temperature(**settings)
+    temperature = Temperature(schedule="linear", clamp="touched", **settings)
     return fit(
         nn.Linear(CLASSES, CLASSES), MultiLabel(), train, settings=chosen, temperature=temperature,
         validation=points(100, 1),

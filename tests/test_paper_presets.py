@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 
 from tamis import cli
-from tamis.methods import uniform
 from tamis.models import build_model
 from tamis.recipes.commands import train_command
 from tamis.recipes.config import TrainConfig
@@ -99,7 +98,7 @@ def test_presets_set_what_was_printed(name: str, take: Take) -> None:
     assert temperature is not None
     assert (temperature.kind, temperature.momentum, temperature.schedule) == (printed.kind, 0.9, "constant")
     rows = temperature.rows(classes=3, samples=5)
-    groups = temperature.optimizer(rows, temperature.rate(uniform(), settings.epochs), printed.batch).param_groups
+    groups = temperature.optimizer(rows, temperature.rate(settings.epochs), printed.batch).param_groups
     tables = {3: "class", 5: "instance"}
     found = {tables[len(each["params"][0])]: (each["lr"], each["weight_decay"]) for each in groups}
     assert found.keys() == printed.tables.keys()

@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 import reference
 from tamis.checkpoint import load_checkpoint, save_checkpoint
-from tamis.methods import PRESETS, Method, Temperature, lasting_rate
+from tamis.methods import PRESETS, SKILL_RATE, Temperature, lasting_rate
 from tamis.temperature import DataParameters, LazySGD
 
 CLASSES, SAMPLES = 5, 20
@@ -227,12 +227,13 @@ def test_a_training_of_sigma_is_the_reference(kind):
     """The whole way: gather, scale, loss, backward, step, in float32, with duplicates in the batches."""
     setting = Temperature(kind=kind, instance_rate=0.02, class_lr=0.2, instance_decay=0.01, schedule="constant")
     rows = setting.rows(CLASSES, SAMPLES)
-    optimizer = setting.optimizer(rows, setting.rate(Method(), 10), batch_size=8)
-    low = {"class": LOW, "instance": min(LOW, math.log(0.001)) if kind == "joint" else LOW}
+    optimizer = setting.optimizer(rows, setting.rate(10), batch_size=8)
+    low = {"class": LOW, "instance": math.log(0.001) if kind == "joint" else 0.0}
+    high = HIGH if kind == "joint" else math.log(1000)
     slow = {
         "class": reference.Rows([0.0] * CLASSES, 0.2, 0.9, 5e-4, clamp=(low["class"], HIGH)),
         "instance": reference.Rows(
-            [math.log(0.001) if kind == "joint" else 0.0] * SAMPLES, 0.16, 0.9, 0.01, clamp=(low["instance"], HIGH)
+            [math.log(0.001) if kind == "joint" else 0.0] * SAMPLES, 0.16, 0.9, 0.01, clamp=(low["instance"], high)
         ),
     }
     for step in range(40):
@@ -413,13 +414,13 @@ def train(rows: DataParameters, optimizer: LazySGD, steps: range) -> None:
 def test_a_state_through_a_checkpoint_goes_on_bit_for_bit(preset, tmp_path):
     setting = PRESETS[preset]
     rows = setting.rows(CLASSES, SAMPLES)
-    optimizer = setting.optimizer(rows, setting.rate(Method(), 10), 8)
+    optimizer = setting.optimizer(rows, setting.rate(10), 8)
     train(rows, optimizer, range(5))
     save_checkpoint(tmp_path / "c", rows.state_dict(), {"optimizer": optimizer.state_dict()})
     train(rows, optimizer, range(5, 10))
 
     again = setting.rows(CLASSES, SAMPLES)
-    other = setting.optimizer(again, setting.rate(Method(), 10), 8)
+    other = setting.optimizer(again, setting.rate(10), 8)
     model, state = load_checkpoint(tmp_path / "c")
     again.load_state_dict(model)
     other.load_state_dict(state["optimizer"])
@@ -580,7 +581,7 @@ def test_memory_is_8_bytes_a_row():
 
 
 def options(setting: Temperature, batch_size: int = 128) -> list[dict]:
-    return setting.optimizer(setting.rows(10, 50), setting.rate(Method(), 90), batch_size).param_groups
+    return setting.optimizer(setting.rows(10, 50), setting.rate(90), batch_size).param_groups
 
 
 def test_presets_are_what_was_printed_and_what_was_published():
@@ -602,18 +603,29 @@ def test_the_default_clamp_never_lifts_the_start():
     class_, instance = options(Temperature(kind="joint"))
     assert class_["clamp"] == pytest.approx((LOW, HIGH))
     assert instance["clamp"] == pytest.approx((math.log(0.001), HIGH))
-    assert options(Temperature())[0]["clamp"] == pytest.approx((LOW, HIGH))
+    assert options(Temperature(clamp="touched"))[0]["clamp"] == pytest.approx((LOW, HIGH))
 
 
-def test_the_instance_rate_is_per_sample_and_derived_from_the_epochs():
-    assert Temperature().rate(Method(), 30) == lasting_rate(30) > lasting_rate(60) > 0
-    assert Temperature(instance_rate=0.5).rate(Method(), 30) == 0.5
-    assert options(Temperature(), 128)[0]["lr"] == pytest.approx(128 * lasting_rate(90))
+def test_instances_alone_are_only_softened():
+    assert options(Temperature())[0]["clamp"] == pytest.approx((0, math.log(1000)))
+    assert Temperature().course() == "skill"
+    assert Temperature(kind="class").course() == Temperature(kind="joint").course() == "linear"
+    assert Temperature().course(boxes=True) == "linear"
+    rows = Temperature().box_rows(torch.tensor([0, 3]), 3, lambda values: values)
+    assert Temperature().optimizer(rows, 0.1, 8).param_groups[0]["clamp"] == pytest.approx((LOW, HIGH))
+
+
+def test_the_instance_rate_is_per_sample():
+    assert Temperature().rate(30) == Temperature().rate(90) == SKILL_RATE
+    assert Temperature(kind="joint").rate(30) == Temperature(schedule="constant").rate(30) == lasting_rate(30)
+    assert lasting_rate(30) > lasting_rate(60) > 0
+    assert Temperature(instance_rate=0.5).rate(30) == 0.5
+    assert options(Temperature(), 128)[0]["lr"] == pytest.approx(128 * SKILL_RATE)
     moved = []
     for size in (2, 8):  # the same gradient of its own loss moves a sample equally in a batch of any size
         setting = Temperature(instance_rate=0.01)
         rows = setting.rows(3, 8)
-        optimizer = setting.optimizer(rows, setting.rate(Method(), 10), size)
+        optimizer = setting.optimizer(rows, setting.rate(10), size)
         label = torch.zeros(size).long()
         F.cross_entropy(
             rows(torch.tensor([[0.0, 1.0, 2.0]]).repeat(size, 1), label, torch.arange(size)), label
@@ -627,8 +639,8 @@ def test_the_instance_rate_is_per_sample_and_derived_from_the_epochs():
     ("options", "message"),
     [
         ({"kind": "sample"}, 'kind must be "class", "instance" or "joint", got \'sample\''),
-        ({"clamp": "all"}, 'clamp must be "touched", "published" or "none", got \'all\''),
-        ({"schedule": "cosine"}, 'schedule must be "constant" or "linear", got \'cosine\''),
+        ({"clamp": "all"}, 'clamp must be "soften", "touched", "published" or "none", got \'all\''),
+        ({"schedule": "cosine"}, 'schedule must be "constant", "linear" or "skill", got \'cosine\''),
     ],
 )
 def test_a_wrong_setting_is_refused(options, message):

@@ -13,9 +13,12 @@ from tamis.paces import Pace, Polynomial
 from tamis.rules import Clip, DropHard, InfoBatch, RandomSubset, Rule, SelfPaced, Uniform, Within
 from tamis.temperature import DataParameters, LazySGD
 
+SKILL_RATE = 10.0
+"""Default instance rate of the schedule "skill", whatever the number of epochs (found at 15 to 90, docs/log.md)."""
+
 
 def lasting_rate(epochs: int) -> float:
-    """Default instance rate where sigma is learned to the end: 0.25 * (15 / epochs) ** (1 / 3).
+    """Default instance rate of the other schedules: 0.25 * (15 / epochs) ** (1 / 3).
 
     A sample is seen once an epoch, so a short training needs a higher rate; a rate that falls as fast as 1 / epochs is
     too low for a long one. Found on digits and Fashion-MNIST at 15 to 90 epochs (docs/log.md).
@@ -32,11 +35,6 @@ def box_rate(epochs: int) -> float:
     return 0.02 * (15 / epochs) ** (1 / 3)
 
 
-def early_rate(epochs: int) -> float:
-    """Default instance rate where sigma has to tell right from wrong labels early: epochs ** -0.5."""
-    return epochs**-0.5
-
-
 @dataclass(frozen=True)
 class Method:
     """What a training does with the scores of its samples.
@@ -45,8 +43,7 @@ class Method:
         rule: what is shown, and with which weight.
         score: what the ledger records of each visit: the "loss", or the "log_sigma" of the sample; nothing where the
             scores are "given" before the training.
-        learn_until: progress at which data parameters stop being learned and used; 1 = never.
-        instance_rate: default rate of instance parameters as a function of the number of epochs.
+        score_until: progress from which on the ledger keeps the scores that it has; 1 = never.
         refresh: all samples are scored anew by the model every so many epochs; 0 = never.
 
     Raises:
@@ -55,8 +52,7 @@ class Method:
 
     rule: Rule = Uniform()
     score: Literal["loss", "log_sigma", "given"] = "loss"
-    learn_until: float = 1.0
-    instance_rate: Callable[[int], float] = lasting_rate
+    score_until: float = 1.0
     refresh: int = 0
 
     def __post_init__(self) -> None:
@@ -85,8 +81,8 @@ def self_paced(kind: Literal["hard", "linear", "log", "mixture"] = "hard") -> Me
 
 
 def sigma_drop(start: float = 1 / 3) -> Method:
-    """Learn sigma first; from `start` on, train without it on what lies below Otsu's threshold of log sigma."""
-    return Method(DropHard("otsu", start), score="log_sigma", learn_until=start, instance_rate=early_rate)
+    """Learn sigma first; from `start` on, leave out for good what lies above Otsu's threshold of log sigma."""
+    return Method(DropHard("otsu", start), score="log_sigma", score_until=start)
 
 
 def loss_drop(start: float = 1 / 3) -> Method:
@@ -135,14 +131,17 @@ class Temperature:
         instance_rate: learning rate of log sigma of a sample for *its own* loss, so that it does not depend on
             the batch
             size; the paper's rate for the mean loss of a batch of b is b times as high. Of a box likewise, for images
-            of a mean number of boxes. None derives it from the number of epochs.
+            of a mean number of boxes. None is `SKILL_RATE`, `lasting_rate` or `box_rate`.
         instance_decay: weight decay of the instance rows.
         momentum: of both; it is a memory over visits of a row.
         schedule: "linear" lets both rates fall to 0 over the training, "constant" keeps them (as the paper does).
+            "skill" is linear, times the chance that the model has four samples drawn from the batch all right (the
+            fourth power of its accuracy, whatever the batch): what a model says of a label counts as far as it can be
+            believed. None: skill for instances alone, else linear.
         decay: see `LazySGD`.
-        clamp: "touched" keeps sigma of the touched rows in [min(1/20, start), 20], "published" all rows in
-            [1/20, 20] after
-            every step, "none" leaves them free.
+        clamp: "soften" keeps sigma of the touched rows in [1, 1000], "touched" in [min(1/20, start), 20], "published"
+            all rows in [1/20, 20] after every step, "none" leaves them free. None: soften for instances alone, else
+            touched.
         regression: sigma of a box also is the learned noise scale of its regression loss.
     """
 
@@ -152,24 +151,30 @@ class Temperature:
     instance_rate: float | None = None
     instance_decay: float = 0.0
     momentum: float = 0.9
-    schedule: Literal["constant", "linear"] = "linear"
+    schedule: Literal["constant", "linear", "skill"] | None = None
     decay: Literal["per_member", "per_row"] = "per_member"
-    clamp: Literal["touched", "published", "none"] = "touched"
+    clamp: Literal["soften", "touched", "published", "none"] | None = None
     regression: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("class", "instance", "joint"):
             raise ValueError(f'kind must be "class", "instance" or "joint", got {self.kind!r}')
-        if self.clamp not in ("touched", "published", "none"):
-            raise ValueError(f'clamp must be "touched", "published" or "none", got {self.clamp!r}')
-        if self.schedule not in ("constant", "linear"):
-            raise ValueError(f'schedule must be "constant" or "linear", got {self.schedule!r}')
+        if self.clamp not in (None, "soften", "touched", "published", "none"):
+            raise ValueError(f'clamp must be "soften", "touched", "published" or "none", got {self.clamp!r}')
+        if self.schedule not in (None, "constant", "linear", "skill"):
+            raise ValueError(f'schedule must be "constant", "linear" or "skill", got {self.schedule!r}')
 
-    def rate(self, method: Method, epochs: int, *, boxes: bool = False) -> float:
-        """The instance rate: the given one, or the default of the method or of boxes, for so many epochs."""
+    def course(self, *, boxes: bool = False) -> Literal["constant", "linear", "skill"]:
+        """The schedule: the given one, or the default."""
+        return self.schedule or ("skill" if self.kind == "instance" and not boxes else "linear")
+
+    def rate(self, epochs: int, *, boxes: bool = False) -> float:
+        """The instance rate: the given one, or the default of the schedule or of boxes, for so many epochs."""
         if self.instance_rate is not None:
             return self.instance_rate
-        return box_rate(epochs) if boxes else method.instance_rate(epochs)
+        if boxes:
+            return box_rate(epochs)
+        return SKILL_RATE if self.course() == "skill" else lasting_rate(epochs)
 
     def rows(self, classes: int, samples: int) -> DataParameters:
         """Fresh data parameters of this kind."""
@@ -205,10 +210,12 @@ class Temperature:
             table = rows.log_sigma_instance
             lr = rate * batch_size
             groups.append({"params": [table], "lr": lr, "weight_decay": self.instance_decay})
+        alone = self.kind == "instance" and isinstance(rows, DataParameters)
+        clamp = self.clamp or ("soften" if alone else "touched")
         for group in groups:
             start = float(group["params"][0][0].detach())
-            bounds = (min(-math.log(20), start), math.log(20))
-            group["clamp"] = {"touched": bounds, "published": "published", "none": None}[self.clamp]
+            touched, soften = (min(-math.log(20), start), math.log(20)), (0.0, math.log(1000))
+            group["clamp"] = {"soften": soften, "touched": touched, "published": "published", "none": None}[clamp]
         return LazySGD(groups, momentum=self.momentum, decay=self.decay)
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from tamis.fit.box_losses import BoxLosses
 from tamis.history import History
 from tamis.ledger import Ledger
-from tamis.methods import Method
 
 _STEPS = 32
 
@@ -28,9 +27,9 @@ class Observer:
         flushed: whether the last step was one after which everything was passed on.
     """
 
-    def __init__(self, ledger: Ledger, method: Method, history: History | None, boxes: BoxLosses | None = None) -> None:
-        """Note for `ledger`, and for `history` and `boxes` if they are there."""
-        self.ledger, self.method, self.history, self.boxes = ledger, method, history, boxes
+    def __init__(self, ledger: Ledger, score: str, history: History | None, boxes: BoxLosses | None = None) -> None:
+        """Note a `score` (see `Method`) for `ledger`, and the rest for `history` and `boxes` if they are there."""
+        self.ledger, self.score, self.history, self.boxes = ledger, score, history, boxes
         self.samples = self.not_finite = 0
         self.flushed = False
         self._pending: list[dict[str, Tensor]] = []
@@ -97,8 +96,8 @@ class Observer:
         if "correct" in columns:
             self._judges = True
             self._right += float((columns["correct"] & finite).sum())
-        score = columns.get("log_sigma") if self.method.score == "log_sigma" else columns.get("score", losses)
-        if self.method.score != "given" and score is not None:
+        if self.score != "given":
+            score = columns["log_sigma"] if self.score == "log_sigma" else columns.get("score", losses)
             self.ledger.record(columns["index"], score)
         if self.history is not None:
             self.history.append(columns)

@@ -14,8 +14,11 @@ from tamis.box_temperature import BoxParameters
 from tamis.fit.processes import Processes
 from tamis.fit.protocols import Boxed, Source, Task
 from tamis.fit.settings import Settings
-from tamis.methods import Method, Temperature
+from tamis.methods import Temperature
 from tamis.temperature import DataParameters
+
+_DRAWN = 4
+"""Samples whose being all right is the skill of a model: the power was found on CIFAR-10 and digits (docs/log.md)."""
 
 _TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,7 +37,6 @@ class Stepper:
         model: nn.Module,
         task: Task,
         settings: Settings,
-        method: Method,
         temperature: Temperature | None,
         train: Source,
         processes: Processes,
@@ -54,11 +56,11 @@ class Stepper:
         self._most = -(-settings.batch_size // processes.size)
         self.steps = self.skipped_in_a_row = 0
         self.temperature: DataParameters | BoxParameters | None = None
-        self.settings_temperature = temperature
         if temperature is not None:
             rows, members = _rows_of(temperature, train, processes)
             self.temperature = rows.to(self.device)
-            rate = temperature.rate(method, settings.epochs, boxes=isinstance(rows, BoxParameters))
+            boxes = isinstance(rows, BoxParameters)
+            rate, self.course = temperature.rate(settings.epochs, boxes=boxes), temperature.course(boxes=boxes)
             self.rows_optimizer = temperature.optimizer(rows, rate, settings.batch_size * members)
             self.rows_rates = [group["lr"] for group in self.rows_optimizer.param_groups]
 
@@ -85,21 +87,19 @@ class Stepper:
         enabled = self.settings.amp != "none"
         return torch.autocast(self.device.type, dtype=_TYPES[self.settings.amp], enabled=enabled)
 
-    def step(self, batch: Batch, weight: Tensor, progress: float, *, learning: bool) -> dict[str, Tensor]:
-        """Update the model, and the rows of the data parameters if they are still learned.
+    def step(self, batch: Batch, weight: Tensor, progress: float) -> dict[str, Tensor]:
+        """Update the model, and the rows of the data parameters if there are any.
 
         Args:
             batch: the samples of the step that are this process's.
             weight: float32 (b,) on the device, factors of their losses.
             progress: of the training, in [0, 1); decides the learning rates.
-            learning: whether data parameters scale the logits and are learned.
 
         Returns:
             Columns (B,) of the samples of all processes, with "index" and "weight".
         """
         self._set_rates(progress)
         kept = []
-        temperature = self.temperature if learning else None
         # As many in every process: the boxes of a piece have one background.
         fewest = self.processes.least(len(batch)) if self.settings.accumulate > 1 else 1
         pieces = torch.arange(len(batch)).tensor_split(min(fewest, self.settings.accumulate))
@@ -108,7 +108,7 @@ class Stepper:
             first, last = int(piece[0]), int(piece[-1]) + 1
             part = self.moved(batch.part(first, last))
             with self._averaging(number == len(pieces) - 1):
-                losses, columns = self.task.losses(self.forward, part, temperature)
+                losses, columns = self.task.losses(self.forward, part, self.temperature)
                 if losses.shape != part.index.shape:
                     raise TypeError(
                         f"per-sample losses expected, got shape {tuple(losses.shape)}; pass "
@@ -119,7 +119,9 @@ class Stepper:
                 self.scaler.scale(mean).backward()
             kept.append({"index": part.index, **columns, "weight": weight[first:last]})
         columns = self._gathered({name: torch.cat([columns[name] for columns in kept]) for name in kept[0]})
-        self._update(sound=bool(columns["loss"].isfinite().all()), learning=temperature is not None)
+        if self.temperature is not None:
+            self._set_row_rates(progress, columns)
+        self._update(sound=bool(columns["loss"].isfinite().all()))
         return columns
 
     def _of_all(self, size: int) -> int:
@@ -163,15 +165,15 @@ class Stepper:
                     index[None], entries, shape, check_invariants=False, is_coalesced=False
                 )
 
-    def _update(self, *, sound: bool, learning: bool) -> None:
+    def _update(self, *, sound: bool) -> None:
         if sound:
             self.scaler.step(self.optimizer)
-            if learning:
+            if self.temperature is not None:
                 self._gather_rows()
                 self.scaler.step(self.rows_optimizer)
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if learning:
+        if self.temperature is not None:
             self.rows_optimizer.zero_grad(set_to_none=True)
         self.skipped_in_a_row = 0 if sound else self.skipped_in_a_row + 1
         self.steps += 1
@@ -183,10 +185,13 @@ class Stepper:
             factor = self.settings.schedule(progress)
             for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
                 group["lr"] = rate * factor
-        temperature = self.settings_temperature
-        if temperature is not None and temperature.schedule == "linear":
-            for group, rate in zip(self.rows_optimizer.param_groups, self.rows_rates, strict=True):
-                group["lr"] = rate * (1 - progress)
+
+    def _set_row_rates(self, progress: float, columns: dict[str, Tensor]) -> None:
+        if self.course == "constant":
+            return
+        skill = _skill(columns) if self.course == "skill" else 1.0
+        for group, rate in zip(self.rows_optimizer.param_groups, self.rows_rates, strict=True):
+            group["lr"] = rate * (1 - progress) * skill
 
     def log_sigma(self, index: Tensor) -> Tensor | None:
         """Log sigma of some samples, float32 (b,); None without instance parameters, or where they are of boxes."""
@@ -197,7 +202,7 @@ class Stepper:
 
     def sigma_figures(self) -> dict[str, Any]:
         """Percentiles of the instance sigma and the sigma of each class, for the row of an epoch."""
-        figures: dict[str, Any] = {"sigma": None, "class_sigma": None, "sigma_at_bound": 0}
+        figures: dict[str, Any] = {"sigma": None, "class_sigma": None}
         if self.temperature is None:
             return figures
         if self.temperature.log_sigma_class is not None:
@@ -210,8 +215,6 @@ class Stepper:
                 name: some[int(share * (len(some) - 1))] for name, share in (("p05", 0.05), ("p50", 0.5), ("p95", 0.95))
             }
             figures["sigma"] = {name: float(value) for name, value in place.items()} | {"max": float(rows.max().exp())}
-            # At an end of the range in which the default settings hold it.
-            figures["sigma_at_bound"] = int((rows.abs() >= math.log(20) - 1e-6).sum())
         return figures
 
     def state_dict(self) -> dict[str, Any]:
@@ -239,6 +242,21 @@ class Stepper:
         if self.temperature is not None:
             self.temperature.load_state_dict(state["temperature"])
             self.rows_optimizer.load_state_dict(state["rows_optimizer"])
+
+
+def _skill(columns: dict[str, Tensor]) -> float:
+    """The chance that samples drawn from the batch are all right: a power of the accuracy, whatever the batch's size.
+
+    Raises:
+        ValueError: the task does not tell which samples are right.
+    """
+    if "correct" not in columns:
+        raise ValueError(
+            'the schedule of the data parameters must be "linear" or "constant" for a task that does not tell which '
+            "samples are right"
+        )
+    count, right = len(columns["correct"]), float(columns["correct"].sum())
+    return math.prod((right - drawn) / (count - drawn) for drawn in range(min(_DRAWN, count)) if right >= drawn)
 
 
 def _rows_of(

@@ -71,7 +71,7 @@ class Training:
             seed=settings.seed,
             groups=groups_of(train, train=True),
         )
-        self.stepper = Stepper(self.model, task, settings, method, temperature, train, self.processes)
+        self.stepper = Stepper(self.model, task, settings, temperature, train, self.processes)
         self.saving = Saving(settings.checkpoint_seconds, settings.on_full)
         self.next_epoch, self.place, self.samples_seen = 0, 0, 0
         self.judge = Judge(self.model, task, settings, self.stepper, self.processes, self._stop_between_steps)
@@ -80,7 +80,7 @@ class Training:
         self.best_row: dict[str, Any] | None = None
         self.best = self._weights()
         self.best_written: int | None = None
-        self.observer = Observer(self.ledger, method, None)
+        self.observer = Observer(self.ledger, method.score, None)
         self._begun: dict[str, Any] | None = None  # what the observer had seen of an epoch that goes on
         self._resume()
 
@@ -100,7 +100,6 @@ class Training:
                 self.judge.score(self.train, self.ledger)
             self.sampler.set_epoch(epoch)
         self.observer = self._observer(epoch)
-        learning = self.sampler.moment.progress < self.method.learn_until
         steps = self.sampler.steps(self.settings.batch_size)
         weight = self.sampler.weight.to(self.stepper.device)
         self.model.train()
@@ -109,8 +108,8 @@ class Training:
             torch.manual_seed(self._seed_of_step(epoch))
             shares = weight[batch.index.to(weight.device)]
             progress = (epoch + self.place / steps) / self.settings.epochs
-            columns = self.stepper.step(batch, shares, progress, learning=learning)
-            self.observer.see(columns, self.stepper.log_sigma(columns["index"]) if learning else None)
+            columns = self.stepper.step(batch, shares, progress)
+            self.observer.see(columns, self.stepper.log_sigma(columns["index"]))
             self._hold_to_finite(columns)
             self.place += 1
             now = time.perf_counter()
@@ -155,7 +154,8 @@ class Training:
         keeps = self.run is not None and self.settings.history and self.processes.rank == 0
         history = self.run.history if self.run is not None and keeps else None
         boxes = BoxLosses(self.train.box_starts) if history is not None and isinstance(self.train, Boxed) else None
-        observer = Observer(self.ledger, self.method, history, boxes)
+        kept = self.sampler.moment.progress >= self.method.score_until
+        observer = Observer(self.ledger, "given" if kept else self.method.score, history, boxes)
         if self._begun is not None:
             observer.load_state_dict(self._begun)
             self._begun = None

@@ -90,7 +90,10 @@ def temperature_of_config(config: TrainConfig) -> Temperature | None:
     given = {name: getattr(config, name) for name in ("instance_rate", "instance_decay", "class_lr")}
     chosen = {name: value for name, value in given.items() if value is not None}
     kind, regression = config.data_parameters, config.sigma_regression
-    return replace(PRESETS[config.preset], kind=kind, regression=regression, **chosen)
+    preset = PRESETS[config.preset]
+    if config.task == "counting" and config.preset == "default":  # a noise scale, and no sample is right or wrong
+        preset = replace(preset, schedule="linear", clamp="touched")
+    return replace(preset, kind=kind, regression=regression, **chosen)
 
 
 def settings_of(config: TrainConfig) -> Settings:

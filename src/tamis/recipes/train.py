@@ -265,7 +265,7 @@ def _intent(
         lines.append(data.made_wrong.told())
     if temperature is not None:
         boxed = config.task == "detection"
-        rate, whose = temperature.rate(method, settings.epochs, boxes=boxed), "box" if boxed else "sample"
+        rate, whose = temperature.rate(settings.epochs, boxes=boxed), "box" if boxed else "sample"
         lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a {whose}'s own loss")
     shown, full = visits(settings, method, len(data.train)), config.epochs * len(data.train)
     if shown is not None and shown < 0.99 * full:
