@@ -77,7 +77,8 @@ class TrainConfig:
         sigma_regression: for detection, let the temperature of a box also be the noise scale of its place and size.
         preset: settings of the data parameters: the default ones, or as printed (paper) or as in the code that was
             published with it, for small images, for ImageNet, or as printed for the boxes of KITTI.
-        instance_rate: learning rate of log sigma for a sample's own loss; by default derived from the epochs.
+        instance_rate: learning rate of log sigma for a sample's own loss; it falls to 0 over the epochs, and with
+            classification by instance it counts as far as the model is right. By default 10 there.
         instance_decay: weight decay of log sigma of the samples; by default the preset's.
         class_lr: learning rate of log sigma of the classes, for the mean loss of a batch; by default the preset's.
         epochs: passes over what the method shows; by default 30, for counting 100, for detection 20.

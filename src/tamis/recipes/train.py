@@ -266,7 +266,8 @@ def _intent(
     if temperature is not None:
         boxed = config.task == "detection"
         rate, whose = temperature.rate(settings.epochs, boxes=boxed), "box" if boxed else "sample"
-        lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a {whose}'s own loss")
+        skilled = ", as far as the model is right" if temperature.course(boxes=boxed) == "skill" else ""
+        lines.append(f"data parameters: {temperature.kind}, instance rate {rate:.3g} for a {whose}'s own loss{skilled}")
     shown, full = visits(settings, method, len(data.train)), config.epochs * len(data.train)
     if shown is not None and shown < 0.99 * full:
         lines.append(
