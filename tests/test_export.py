@@ -155,6 +155,11 @@ def test_our_readers_take_the_labelling_files(kind: Kind, path: str, tmp_path: P
         np.testing.assert_allclose(np.reshape(points[name], (-1, 2)), np.reshape(middles, (-1, 2)), atol=1e-4)
 
 
+def test_the_label_map_names_each_class_in_four_fields(written: Path) -> None:
+    lines = (written / "voc" / "labelmap.txt").read_text("utf-8").splitlines()
+    assert [line.split(":") for line in lines] == [[n.replace(":", "_"), "", "", ""] for n in plain_class_names(CLASSES)]
+
+
 def test_pycocotools_reads_coco(written: Path) -> None:
     coco = COCO(str(written / "coco.json"))
     assert [each["name"] for each in coco.loadCats(coco.getCatIds())] == plain_class_names(CLASSES)

@@ -11,12 +11,13 @@ def voc_files(images: Sequence[Labelled], about: About) -> Iterator[tuple[str, s
     """An XML file for each image.
 
     Corners are fractions of pixels, 0 to width and 0 to height (VOC's own are whole numbers from 1); voc/classes.txt
-    keeps the order of the classes.
+    and voc/labelmap.txt (the form of CVAT and Datumaro: name, colour, parts, actions) keep the order of the classes.
     """
     for image in images:
         yield f"voc/Annotations/{image.stem}.xml", _annotation(image, about.class_names)
     yield from stem_lists("voc/ImageSets/Main", images)
     yield "voc/classes.txt", "".join(f"{name}\n" for name in about.class_names)
+    yield "voc/labelmap.txt", "".join(f"{name.replace(':', '_')}:::\n" for name in about.class_names)
 
 
 def _annotation(image: Labelled, class_names: Sequence[str]) -> str:
