@@ -157,7 +157,8 @@ def test_our_readers_take_the_labelling_files(kind: Kind, path: str, tmp_path: P
 
 def test_the_label_map_names_each_class_in_four_fields(written: Path) -> None:
     lines = (written / "voc" / "labelmap.txt").read_text("utf-8").splitlines()
-    assert [line.split(":") for line in lines] == [[n.replace(":", "_"), "", "", ""] for n in plain_class_names(CLASSES)]
+    names = [name.replace(":", "_") for name in plain_class_names(CLASSES)]
+    assert [line.split(":") for line in lines] == [[name, "", "", ""] for name in names]
 
 
 def test_pycocotools_reads_coco(written: Path) -> None:

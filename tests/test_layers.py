@@ -16,7 +16,7 @@ FLOORS = [
     {"run", "sampler", "methods"},
     {"temperature", "box_temperature", "history", "checkpoint", "rules", "scores"},
     {"ledger", "paces", "thresholds", "buckets", "rows"},
-    {"moment", "batch", "detections", "files", "lock"},
+    {"moment", "batch", "detections", "files", "lock", "memory"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import tamis
+from tamis.memory import keep_freed_memory
 from tamis.recipes.adapt_config import AdaptConfig
 from tamis.recipes.command_config import CheckConfig, PredictConfig, ScoreConfig
 from tamis.recipes.config import TrainConfig
@@ -271,6 +272,7 @@ def _start(
         return None
     for beaten in sources.beaten:
         print(f"tamis: {beaten}", file=sys.stderr)
+    keep_freed_memory()
     return command(*bound.args, **bound.kwargs)
 
 
