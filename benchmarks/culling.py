@@ -29,6 +29,7 @@ from tamis.data import BoxedImages, open_boxes
 from tamis.data.frames import open_frames
 from tamis.data.street import StreetCamera, write_street
 from tamis.detections import Detections, Detector
+from tamis.memory import keep_freed_memory
 from tamis.models import ModuleDetector, open_detector
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.cull import cull
@@ -291,6 +292,7 @@ def main() -> None:
     parser.add_argument("--amp", default="bf16")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the commands do
     for seed in given.cameras:
         camera = Camera(seed, given.frames, given.judged, given.amp)
         if given.what == "pipeline":
