@@ -135,9 +135,9 @@ class Temperature:
         instance_decay: weight decay of the instance rows.
         momentum: of both; it is a memory over visits of a row.
         schedule: "linear" lets both rates fall to 0 over the training, "constant" keeps them (as the paper does).
-            "skill" is linear, times the chance that the model has four samples drawn from the batch all right (the
-            fourth power of its accuracy, whatever the batch): what a model says of a label counts as far as it can be
-            believed. None: skill for instances alone, else linear.
+            "skill" is linear, times the fourth power of the model's accuracy on the latest samples, as they are
+            labelled: what a model says of a label counts as far as it can be believed. None: skill for instances
+            alone, else linear.
         decay: see `LazySGD`.
         clamp: "soften" keeps sigma of the touched rows in [1, 1000], "touched" in [min(1/20, start), 20], "published"
             all rows in [1/20, 20] after every step, "none" leaves them free. None: soften for instances alone, else

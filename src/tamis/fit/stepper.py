@@ -1,6 +1,5 @@
 """One optimiser step: forward, weights, backward, update, with autocast, accumulation and data parameters."""
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,8 +16,11 @@ from tamis.fit.settings import Settings
 from tamis.methods import Temperature
 from tamis.temperature import DataParameters
 
-_DRAWN = 4
-"""Samples whose being all right is the skill of a model: the power was found on CIFAR-10 and digits (docs/log.md)."""
+_MEMORY = 256
+"""Samples over which the accuracy of the model is averaged, in batches of any size."""
+
+_POWER = 4
+"""Of the accuracy, for the skill of a model: found on CIFAR-10 and digits (docs/log.md)."""
 
 _TYPES = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,6 +32,7 @@ class Stepper:
         temperature: the data parameters, or None.
         steps: optimiser steps so far.
         skipped_in_a_row: latest steps that changed nothing, since losses were not finite.
+        accuracy: running mean over the latest samples, in [0, 1], for the schedule "skill" of the data parameters.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Stepper:
         # Of one process; a sampler gives none of them more than this.
         self._most = -(-settings.batch_size // processes.size)
         self.steps = self.skipped_in_a_row = 0
+        self.accuracy = 0.0
         self.temperature: DataParameters | BoxParameters | None = None
         if temperature is not None:
             rows, members = _rows_of(temperature, train, processes)
@@ -189,9 +193,25 @@ class Stepper:
     def _set_row_rates(self, progress: float, columns: dict[str, Tensor]) -> None:
         if self.course == "constant":
             return
-        skill = _skill(columns) if self.course == "skill" else 1.0
+        skill = self._skill(columns) if self.course == "skill" else 1.0
         for group, rate in zip(self.rows_optimizer.param_groups, self.rows_rates, strict=True):
             group["lr"] = rate * (1 - progress) * skill
+
+    def _skill(self, columns: dict[str, Tensor]) -> float:
+        """A power of the running accuracy: that of the batch alone would be 0 wherever a small one holds a wrong label.
+
+        Raises:
+            ValueError: the task does not tell which samples are right.
+        """
+        if "correct" not in columns:
+            raise ValueError(
+                'the schedule of the data parameters must be "linear" or "constant" for a task that does not tell '
+                "which samples are right"
+            )
+        correct = columns["correct"].float()
+        kept = (1 - 1 / _MEMORY) ** len(correct)
+        self.accuracy = kept * self.accuracy + (1 - kept) * float(correct.mean())
+        return self.accuracy**_POWER
 
     def log_sigma(self, index: Tensor) -> Tensor | None:
         """Log sigma of some samples, float32 (b,); None without instance parameters, or where they are of boxes."""
@@ -222,6 +242,7 @@ class Stepper:
         state: dict[str, Any] = {
             "steps": self.steps,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "accuracy": self.accuracy,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -235,6 +256,7 @@ class Stepper:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a saved state."""
         self.steps, self.skipped_in_a_row = state["steps"], state["skipped_in_a_row"]
+        self.accuracy = state["accuracy"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.scheduler is not None:
@@ -242,21 +264,6 @@ class Stepper:
         if self.temperature is not None:
             self.temperature.load_state_dict(state["temperature"])
             self.rows_optimizer.load_state_dict(state["rows_optimizer"])
-
-
-def _skill(columns: dict[str, Tensor]) -> float:
-    """The chance that samples drawn from the batch are all right: a power of the accuracy, whatever the batch's size.
-
-    Raises:
-        ValueError: the task does not tell which samples are right.
-    """
-    if "correct" not in columns:
-        raise ValueError(
-            'the schedule of the data parameters must be "linear" or "constant" for a task that does not tell which '
-            "samples are right"
-        )
-    count, right = len(columns["correct"]), float(columns["correct"].sum())
-    return math.prod((right - drawn) / (count - drawn) for drawn in range(min(_DRAWN, count)) if right >= drawn)
 
 
 def _rows_of(
