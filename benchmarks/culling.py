@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import torch
 
 from record import append, done
+from tamis.culling.judge import Judged
 from tamis.culling.select import at_random, evenly, hardest
 from tamis.data import BoxedImages, open_boxes
 from tamis.data.frames import open_frames
@@ -33,7 +34,8 @@ from tamis.memory import keep_freed_memory
 from tamis.models import ModuleDetector, open_detector
 from tamis.recipes.config import TrainConfig
 from tamis.recipes.cull import cull
-from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.cull_config import PROBED, CullConfig
+from tamis.recipes.cull_doubt import level_of
 from tamis.recipes.data import Data
 from tamis.recipes.start import start_of
 from tamis.recipes.train import train_on
@@ -82,12 +84,30 @@ class Labelled:
         return {key: row for key, row in found.items() if row is not None}
 
     @cached_property
+    def level(self) -> float:
+        """The confidence that `tamis cull --min-confidence auto` finds without a gate."""
+        found = pq.read_table(self.folder / "detections.parquet").to_pydict()
+        boxes = torch.tensor([found[name] for name in ("x1", "y1", "x2", "y2")]).T.float()
+        scores, labels = torch.tensor(found["score"]), torch.tensor(found["label"])
+        position, who = np.array(found["position"]), np.array(found["who"])
+
+        def of(place: int, name: str) -> Detections:
+            rows = torch.from_numpy(np.flatnonzero((position == place) & (who == name)))
+            return Detections(boxes[rows], scores[rows], labels[rows])
+
+        places = evenly(1 + int(position.max()), PROBED).tolist()
+        judged = [Judged(0, 0, of(place, "teacher"), of(place, "student")) for place in places]
+        config = CullConfig(sources=[self.folder], student="", teacher="", min_confidence="auto")
+        return float(level_of(judged, config)["level"])
+
+    @cached_property
     def manifest(self) -> dict[str, np.ndarray]:
         """Keys and precisions of the frames, and their confidence losses, of all detections and of sure ones."""
         table = pq.read_table(self.folder / "manifest.parquet", columns=["key", "precision"])
         found = pq.read_table(self.folder / "detections.parquet", columns=["position", "who", "score"])
         columns = {"key": table["key"].to_numpy(), "precision": table["precision"].to_numpy()}
-        for name, least in (("score", ConfidenceLoss().min_confidence), ("sure score", _SURE)):
+        levels = {"score": ConfidenceLoss().min_confidence, "sure score": _SURE, "auto score": self.level}
+        for name, least in levels.items():
             own = (found["who"].to_numpy() == "student") & (found["score"].to_numpy() >= least)
             each = confidence_loss(torch.tensor(found["score"].to_numpy()[own])).numpy()
             columns[name] = np.bincount(found["position"].to_numpy()[own], each, len(table))
@@ -162,9 +182,9 @@ class Jury:
 
 def chosen(film: Labelled, strategy: str, count: int, seed: int) -> np.ndarray:
     """Rows of `film.data` that a strategy keeps."""
-    table, sure = film.manifest, strategy.startswith("sure: ")
-    strategy = strategy.removeprefix("sure: ")
-    total, score, wrong = len(table["key"]), table["sure score" if sure else "score"], 1 - table["precision"]
+    table = film.manifest
+    level, _, strategy = strategy.rpartition(": ")
+    total, score, wrong = len(table["key"]), table[f"{level} score".strip()], 1 - table["precision"]
     if strategy == "full":
         places = np.arange(total)
     elif strategy == "every":
@@ -286,7 +306,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--arms", nargs="+", default=["untrained", *ALL], choices=["untrained", *ALL, "full"])
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        default=["untrained", *ALL],
+        choices=["untrained", *ALL, "auto: confidence+precision", "full"],
+    )
     parser.add_argument("--no-gate", action="store_true")
     parser.add_argument("--scan-scale", type=float, default=1.0, help="of the frames that the student scores")
     parser.add_argument("--amp", default="bf16")

@@ -18,6 +18,7 @@ STRATEGIES = (
     "confidence+precision",
     "sure: confidence",
     "sure: confidence+precision",
+    "auto: confidence+precision",
     "sure: gate, confidence+precision",
     "sure: gate, diverse, confidence+precision",
 )

@@ -45,6 +45,7 @@ def settings(camera: Path, out: Path, film: str = "may.mp4") -> AdaptConfig:
     return AdaptConfig(
         [camera / film], student=f"centernet-tiny={camera / 'student.safetensors'}", out=out, keep=6, epochs=1,
         teacher=f"centernet-tiny={camera / 'teacher.safetensors'}", label_confidence=0.0, judge_frames=3, threads=1,
+        min_confidence="auto",
     )  # fmt: skip
 
 
@@ -85,6 +86,15 @@ def test_the_next_session_goes_on_with_the_student(sessions: Path) -> None:
     assert len(open_boxes(sessions / "session-002" / "data")[0]) == 12  # of both sessions
     drift = json.loads((sessions / "session-002" / "result.json").read_text())["drift"]
     assert [each["name"] for each in drift["sessions"]] == ["session-001", "session-002"]
+
+
+def test_the_level_of_the_first_session_holds_for_all(sessions: Path) -> None:
+    found, later = (json.loads((sessions / f"session-00{n}" / "result.json").read_text())["level"] for n in (1, 2))
+    told = [json.loads((sessions / f"session-00{n}" / "run.json").read_text())["config"] for n in (1, 2)]
+    assert found["frames"] > 0
+    assert later is None
+    assert [each["min_confidence"] for each in told] == ["auto", found["level"]]
+    assert found["text"][1:] in (sessions / "session-001" / "report.html").read_text().replace("&#39;", "'")
 
 
 def test_the_same_again_changes_nothing(sessions: Path, camera: Path) -> None:

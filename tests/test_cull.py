@@ -132,6 +132,38 @@ def test_scores_at_a_reduced_size_see_smaller_frames_and_boxes_in_full_pixels(tm
     assert {row["score"] for row in manifest(tmp_path / "none")} == {0.0}
 
 
+@pytest.mark.parametrize("strategy", ["confidence+precision", "confidence"])
+def test_auto_is_the_level_that_it_finds(tmp_path: Path, strategy: str) -> None:
+    auto = small_cull(tmp_path / "auto" / "out", strategy=strategy, min_confidence="auto")
+    level = auto["level"]["level"]
+    assert level > 0.05
+    assert auto["level"]["text"].startswith(f"the student's boxes count from a confidence of {level:g} on")
+    given = small_cull(tmp_path / "given" / "out", strategy=strategy, min_confidence=level)
+    assert given["level"] is None
+    tables = [(tmp_path / name / "out" / "manifest.parquet").read_bytes() for name in ("auto", "given")]
+    assert tables[0] == tables[1]
+    assert auto["counts"] == given["counts"]
+    probed = min(64, auto["counts"]["passed"])
+    images = [{each["stage"]: each["images"] for each in result["costs"]} for result in (auto, given)]
+    assert images[0]["teacher prediction"] == images[1]["teacher prediction"] + probed
+    once = small_cull(tmp_path / "once" / "out", strategy=strategy, min_confidence=0.05)
+    assert once["thresholds"] != auto["thresholds"]
+
+
+def test_auto_asks_nobody_where_nothing_is_scored(tmp_path: Path) -> None:
+    for strategy in ("every", "precision"):
+        given = small_cull(tmp_path / "given" / strategy, strategy=strategy)
+        auto = small_cull(tmp_path / "auto" / strategy, strategy=strategy, min_confidence="auto")
+        assert auto["level"] is None
+        assert auto["counts"] == given["counts"]
+
+
+def test_a_budget_of_images_is_also_for_those_that_say_how_sure_is_sure(tmp_path: Path) -> None:
+    result = small_cull(tmp_path / "out", numbered(150), gate=False, teacher_budget="74", min_confidence="auto")
+    assert result["counts"]["judged"] == 10
+    assert len((tmp_path / "teacher.calls").read_text().split()) == 74
+
+
 def test_diverse_keeps_frames_apart(tmp_path: Path) -> None:
     small_cull(tmp_path / "out", gate=False, diverse=5.0)
     assert min(np.diff(kept(tmp_path / "out"))) >= 10  # half a second each
@@ -354,6 +386,8 @@ def test_sums_of_costs() -> None:
         {"fps": -1.0}, {"every": 0}, {"scan_scale": 0.0}, {"scan_scale": 1.5}, {"stage1_factor": 0},
         {"strategy": "best"}, {"diverse": -1.0}, {"diverse": 3.0, "strategy": "every"}, {"teacher_budget": "2 hours"},
         {"teacher_budget": "0"}, {"teacher_budget": "1.5"}, {"teacher_budget": "3", "keep": 6}, {"min_confidence": 1.5},
+        {"min_confidence": "some"}, {"min_confidence": "auto", "per_class": True},
+        {"min_confidence": "auto", "teacher_budget": "69"},
         {"teacher_budget": "2h", "strategy": "full"}, {"label_confidence": -0.1}, {"iou": 0.0}, {"iou": 1.1},
         {"log_base": 1.0}, {"log_base": -2.0}, {"q": -1.0}, {"b": NAN}, {"formats": ["png"]}, {"batch_size": 0},
         {"max_gap": 0}, {"gate_threshold": 0.0}, {"class_map": ["truck"]}, {"class_map": ["a=b", "c="]},

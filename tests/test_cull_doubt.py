@@ -9,7 +9,7 @@ import torch
 from tamis.culling.judge import Judged
 from tamis.detections import Detections
 from tamis.recipes.cull_config import CullConfig
-from tamis.recipes.cull_doubt import doubt_of
+from tamis.recipes.cull_doubt import doubt_of, level_of
 
 BOX = (10.0, 10.0, 30.0, 30.0)
 AWAY = (100.0, 100.0, 120.0, 120.0)
@@ -78,3 +78,28 @@ def test_boxes_that_did_not_count_are_no_doubt() -> None:
     judged = [seen([(BOX, 0.8), (AWAY, 0.06), (AWAY, 0.07)], [BOX])]
     assert doubt_of(judged, config(min_confidence=0.1)) is None
     assert doubt_of(judged, config(per_class=True)) is not None
+
+
+@pytest.mark.parametrize(
+    ("student", "level", "boxes", "hits"),
+    [
+        ([], 0.5, 0, 0),
+        ([(BOX, 0.9)], 0.5, 0, 0),  # none below is none that is there
+        ([(BOX, 0.06)], 0.05, 0, 0),
+        ([(AWAY, 0.06), (BOX, 0.15)], 0.1, 1, 0),
+        ([(AWAY, 0.06), (AWAY, 0.35), (BOX, 0.45)], 0.4, 2, 0),
+        ([*[(AWAY, 0.25)] * 9, (BOX, 0.25)], 0.5, 10, 1),  # a tenth may be there
+        ([*[(AWAY, 0.25)] * 8, (BOX, 0.25)], 0.2, 0, 0),
+        ([(AWAY, 0.04), (BOX, 0.6), (AWAY, 0.55)], 0.5, 0, 0),  # below the lowest nothing counts
+    ],
+)
+def test_the_level_from_which_on_a_student_is_believed(
+    student: list[tuple[tuple[float, ...], float]], level: float, boxes: int, hits: int
+) -> None:
+    told = level_of([seen(student, [BOX]), seen(None, [BOX])], config(min_confidence="auto"))
+    assert (told["level"], told["frames"], told["boxes"], told["hits"]) == (level, 1, boxes, hits)
+    assert f"a confidence of {level:g} on" in told["text"]
+
+
+def test_without_frames_nothing_speaks_against_the_highest_level() -> None:
+    assert level_of([], config(min_confidence="auto"))["level"] == 0.5

@@ -50,8 +50,8 @@ def digests_and_calls(folder: Path) -> Mapping[str, str]:
 @pytest.mark.fault(4, "kill -9 at random moments of a cull: no frame lost, none scored twice but the batch in flight")
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param({"gate": False, "per_class": True}, marks=pytest.mark.slow)],
-    ids=["gate", "no gate, by class"],
+    [{}, {"min_confidence": "auto"}, pytest.param({"gate": False, "per_class": True}, marks=pytest.mark.slow)],
+    ids=["gate", "level of confidence", "no gate, by class"],
 )
 def test_a_cull_killed_at_random_moments_ends_the_same(
     quick: Path, options: dict[str, Any], kills: int, seen: Callable[..., None]
@@ -75,14 +75,22 @@ def test_a_cull_of_a_video_killed_at_random_moments_ends_the_same(
 
 
 @pytest.mark.fault(4, "kill -9 within each batch of student and teacher: at most that batch is shown again")
-@pytest.mark.parametrize("who", [pytest.param("student", marks=pytest.mark.slow), "teacher"])
+@pytest.mark.parametrize(
+    ("who", "options"),
+    [
+        pytest.param("student", {}, marks=pytest.mark.slow),
+        ("teacher", {}),
+        pytest.param("teacher", {"min_confidence": "auto"}, marks=pytest.mark.slow),
+    ],
+    ids=["student", "teacher", "teacher, level of confidence"],
+)
 def test_a_cull_killed_within_every_batch_repeats_only_that_batch(
-    quick: Path, who: str, seen: Callable[..., None]
+    quick: Path, who: str, options: dict[str, Any], seen: Callable[..., None]
 ) -> None:
     straight, killed = quick / "straight" / "run", quick / "killed" / "run"
-    assert start(small_cull, straight).code == 0
+    assert start(partial(small_cull, **options), straight).code == 0
     calls = [len(batch) for batch in batches_of(straight, who)]
-    dying = partial(small_cull, die=who)  # at every call once, after it has noted the frames
+    dying = partial(small_cull, die=who, **options)  # at every call once, after it has noted the frames
     codes = [start(dying, killed).code for _ in range(len(calls) + 1)]
     assert codes == [-9] * len(calls) + [0], killed.with_name("output.txt").read_text()
     assert digests_of_cull(killed) == digests_of_cull(straight)

@@ -60,6 +60,7 @@ def judge(
     batch_size: int,
     records: Records,
     journal: Journal,
+    kind: str = "judge",
 ) -> Generator[dict[str, Any], None, None]:
     """Show frames to the teacher, and to the student; every batch is journaled before the next one is shown.
 
@@ -71,6 +72,7 @@ def judge(
         batch_size: frames that are shown at once.
         records: have the frames' keys, and count boxes that are none.
         journal: is added to.
+        kind: of its lines.
 
     Yields:
         The line of each batch.
@@ -85,7 +87,7 @@ def judge(
             line, spent = _shown(images, detectors, [records.key[place] for place in places])
             line["position"] = places
             line["spent"] = {"decode": waited} | spent
-            journal.append("judge", **line)
+            journal.append(kind, **line)
             count_bad(line, records)
             yield line
             waiting = time.perf_counter()

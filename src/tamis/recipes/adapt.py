@@ -48,7 +48,7 @@ def _run(work: Steps) -> dict[str, Any]:
     culled = work.cull(folder, strategy)
     jury = work.jury()
     untrained = work.before(jury)
-    resolution = work.resolution()
+    resolution = work.resolution(culled)
     size = None if resolution is None else (resolution.size.width, resolution.size.height)
     trained = work.trained(folder, strategy, culled, jury, size)
     others = {name: work.compared(name, jury, size) for name in work.config.compare}

@@ -35,7 +35,7 @@ class AdaptConfig:
         classes: as of `tamis cull`.
         class_map: as of `tamis cull`.
         label_confidence: as of `tamis cull`.
-        min_confidence: as of `tamis cull`.
+        min_confidence: as of `tamis cull`; auto is looked for in the first session, and holds for all.
         compare: train on as many frames of these strategies too, each from the same start, and show them beside
             (Table 2 of the paper); full trains on every frame.
         replay: train on what earlier sessions kept as well.
@@ -77,7 +77,7 @@ class AdaptConfig:
     classes: list[str] = field(default_factory=list)
     class_map: list[str] = field(default_factory=list)
     label_confidence: float = 0.5
-    min_confidence: float = 0.05
+    min_confidence: float | Literal["auto"] = 0.05
     compare: list[Strategy] = field(default_factory=list)
     replay: bool = True
     epochs: int = 20

@@ -17,7 +17,6 @@ from tamis.files import replace_json
 from tamis.models import export_onnx, save_detector
 from tamis.recipes.adapt_judge import Jury, Size, before_after
 from tamis.recipes.adapt_steps import Steps, Trained
-from tamis.recipes.cull_detectors import loss_of
 from tamis.report.cull_page import write_cull_page
 from tamis.report.cull_pictures import frame_pictures, pictured_keys
 
@@ -105,7 +104,7 @@ def _drift(work: Steps, trained: Trained, before: float, size: Size) -> dict[str
     score = pq.read_table(work.session.folder / "manifest.parquet", columns=["score"])["score"].to_numpy()
     known = np.flatnonzero(np.isfinite(score))
     places, refs = known[evenly(len(known), _SAMPLE)], list(_refs(work).values())
-    detector, loss = work.as_detector(trained.module), loss_of(work.culling(work.session.folder, work.config.strategy))
+    detector, loss = work.as_detector(trained.module), work.loss(trained.result)
     found = []
     for frame in work.frames.take([refs[place] for place in places.tolist()]):
         image = torch.from_numpy(frame.rgb()).permute(2, 0, 1)[None]

@@ -27,6 +27,7 @@ from tamis.recipes.cull_detectors import loss_of, open_detectors
 from tamis.recipes.export import exported
 from tamis.recipes.start import start_of
 from tamis.recipes.train import load_for, train_on
+from tamis.scores import ConfidenceLoss
 
 _FORWARD_AND_BACKWARD = 3  # times the operations of the forward pass: the usual count
 
@@ -66,8 +67,14 @@ class Steps:
         self.detectors = open_detectors(self.culling(session.folder, config.strategy))
 
     def culling(self, folder: Path, strategy: Strategy) -> CullConfig:
-        """The configuration of a cull in a folder."""
-        return self.config.culling(folder, self.start.spec, strategy)
+        """The configuration of a cull in a folder; a level that was looked for is the first session's."""
+        config = self.config.culling(folder, self.start.spec, strategy)
+        first = self.session.earlier[0].result if self.session.earlier else {}
+        return _settled(config, first)
+
+    def loss(self, culled: dict[str, Any]) -> ConfidenceLoss:
+        """The confidence loss that a cull came to."""
+        return loss_of(_settled(self.culling(self.session.folder, self.config.strategy), culled))
 
     def cull(self, folder: Path, strategy: Strategy) -> dict[str, Any]:
         """Cull what is trained on; the result of it."""
@@ -97,16 +104,15 @@ class Steps:
         self.console.print(f"before: mAP50 {100 * jury.map50(found):.1f} %")
         return found, jury.map50(found)
 
-    def resolution(self) -> Resolution | None:
+    def resolution(self, culled: dict[str, Any]) -> Resolution | None:
         """The smallest size at which the student is about as sure of what was kept (stage 3 of the paper)."""
         if not self.config.resize:
             return None
         kept = Jury(open_boxes(self.session.folder)[0], "teacher", "")
-        loss = loss_of(self.culling(self.session.folder, self.config.strategy))
         found = opt_resolution(
             kept.images,
             self.student,
-            loss,
+            self.loss(culled),
             threshold=self.config.resize_threshold,
             all_sizes=True,
             flops=lambda height, width: self.detectors.flops("student", height, width),
@@ -170,3 +176,11 @@ class Steps:
         """Operations of the student for an image of this size, or of the jury's; None = unknown."""
         width, height = size or (int(side) for side in jury.found.sizes[0])
         return self.detectors.flops("student", height, width)
+
+
+def _settled(config: CullConfig, result: dict[str, Any]) -> CullConfig:
+    """With the level of confidence that a result tells, where it was to be looked for."""
+    found = result.get("level")
+    if config.min_confidence != "auto" or found is None:
+        return config
+    return replace(config, min_confidence=found["level"])

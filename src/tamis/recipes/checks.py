@@ -22,7 +22,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("in (0, 1)", lambda value: 0 < value < 1, ("hold_out", "ratio", "start", "step_factor")),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("pace_start", "pace_full")),
     ("in [0, 1)", lambda value: 0 <= value < 1, _SHARES),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("noise_ratio", "min_confidence")),
+    ("in [0, 1]", lambda value: value == "auto" or 0 <= value <= 1, ("noise_ratio", "min_confidence")),
     ("finite", isfinite, _RATES),
     (f"at most {_LARGEST}", lambda value: value <= _LARGEST, (*_COUNTS, *_SMALLEST_0)),
     ("from -2**63 to 2**63 - 1", lambda value: -(1 << 63) <= value < 1 << 63, ("seed",)),

@@ -75,8 +75,9 @@ def cull(
 def _run(work: Stages) -> dict[str, Any]:
     """All stages, each from wherever an earlier process has left off."""
     work.scan()
-    scores = scores_of(work.records, work.config)
-    survivors = survivors_of(work.records, scores, work.config)
+    work.probe()
+    scores = scores_of(work.records, work.config, work.level)
+    survivors = survivors_of(work.records, scores, work.config, len(work.probed))
     work.judge(survivors)
     return write_result(work, scores, kept_of(survivors, work.judged, work.records, work.config))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from tamis.culling.gate import PASSED, REASONS
 from tamis.culling.judge import Judged
 from tamis.culling.records import Records
 from tamis.culling.select import Scores, apart, at_random, evenly, hardest
-from tamis.recipes.cull_config import CullConfig
+from tamis.recipes.cull_config import LEVELS, CullConfig
 from tamis.scores import image_precision, normalized_mean
 
 
@@ -29,20 +30,30 @@ class Choice:
     kept: list[int]
 
 
-def scores_of(records: Records, config: CullConfig) -> Scores:
-    """Confidence loss of each frame, float64 (n,); NaN where the student was not asked."""
-    if not (config.per_class and config.scored):
+def scores_of(records: Records, config: CullConfig, level: Mapping[str, Any] | None) -> Scores:
+    """Confidence loss of each frame, float64 (n,); NaN where the student was not asked.
+
+    Args:
+        records: of all frames.
+        config: of the cull.
+        level: what was found for auto, whose scores are of all levels.
+    """
+    if not ((config.per_class or level is not None) and config.scored):
         return np.array(records.score, np.float64)
     scores, passed = np.full(len(records), np.nan), records.passed
     if len(passed):
-        scores[passed] = normalized_mean(torch.tensor([records.score[place] for place in passed])).numpy()
+        columns = torch.tensor([records.score[place] for place in passed], dtype=torch.float64)
+        scores[passed] = (
+            normalized_mean(columns) if level is None else columns[:, LEVELS.index(level["level"])]
+        ).numpy()
     return scores
 
 
-def survivors_of(records: Records, scores: Scores, config: CullConfig) -> list[int]:
-    """Positions of the frames that the teacher is to see, hardest first."""
+def survivors_of(records: Records, scores: Scores, config: CullConfig, probed: int = 0) -> list[int]:
+    """Positions of the frames that the teacher is to see, hardest first; it has seen some before (`probed`)."""
     total, pool = len(records), records.passed
-    most, _ = config.budget
+    images, _ = config.budget
+    most = None if images is None else images - probed
     count = config.count(total)
     if config.strategy == "full":
         return list(range(total))
@@ -69,7 +80,7 @@ def kept_of(survivors: Sequence[int], judged: Mapping[int, Judged], records: Rec
 
 def precisions_of(judged: Sequence[Judged], config: CullConfig) -> Scores:
     """Average precision of the student on each image, the teacher's boxes that become labels being the truth."""
-    student = [each.student.above(config.min_confidence) for each in judged if each.student is not None]
+    student = [each.student.above(config.least_confidence) for each in judged if each.student is not None]
     teacher = [each.teacher.above(config.label_confidence) for each in judged]
     labels = [int(each.labels.max()) for each in (*student, *teacher) if len(each)]
     # A doubt is no false alarm: otherwise every empty street would be among the hardest.

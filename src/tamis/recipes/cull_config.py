@@ -13,6 +13,9 @@ from tamis.recipes.checks import check_ranges, check_types
 # Of the sources, names, sizes and dates are compared in the place of the words that name them.
 CULL_FREE = frozenset({"sources", "out", "threads", "report", "formats", "train_epochs"})
 
+# Where the teacher says from which confidence on a student's boxes count: one of these, on so many frames.
+LEVELS, PROBED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5), 64
+
 Format = Literal["coco", "yolo", "voc", "kitti", "fiftyone", "cvat", "label-studio"]
 Strategy = Literal["confidence+precision", "confidence", "precision", "every", "random", "full"]
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -23,7 +26,7 @@ _RANGES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
     ("finite", isfinite, ("keep", "fps", "min_side", "diverse", "q", "b", "log_base", "resize_threshold")),
     ("above 0", lambda value: value > 0, ("keep", "fps", "log_base")),
     ("at least 0", lambda value: value >= 0, ("min_side", "diverse", "threads", "q", "resize_threshold")),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("min_confidence", "label_confidence")),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("label_confidence",)),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("scan_scale", "iou")),
     ("in (0, 255]", lambda value: 0 < value <= 255, ("gate_threshold",)),
 )
@@ -63,7 +66,8 @@ class CullConfig:
         b: what every detection adds, in the place of the preset's.
         log_base: base of the logarithm, in the place of the preset's.
         per_class: bring the loss of each class to mean 0 and variance 1 over all frames, then average the classes.
-        min_confidence: detections of less do not count in the scores.
+        min_confidence: detections of less do not count in the scores; auto asks the teacher about 64 frames first, from
+            which confidence on (0.05 to 0.5) the student's boxes are there at all.
         min_side: boxes with a shorter side, in pixels of the full frame, do not count in the confidence loss.
         iou: least overlap of boxes of student and teacher that are the same object.
         label_confidence: least confidence of the teacher's boxes that become labels, and truth for the student.
@@ -106,7 +110,7 @@ class CullConfig:
     b: float | None = None
     log_base: float | None = None
     per_class: bool = False
-    min_confidence: float = 0.05
+    min_confidence: float | Literal["auto"] = 0.05
     min_side: float = 0.0
     iou: float = 0.5
     label_confidence: float = 0.5
@@ -142,14 +146,18 @@ class CullConfig:
 
     def _hold_together(self) -> None:
         images, _ = self.budget
-        if images is not None and self.keep >= 1 and images < self.keep:
+        probed = PROBED * self.probed
+        if images is not None and self.keep >= 1 and images < self.keep + probed:
+            more = f" and {probed} for min_confidence auto" if probed else ""
             raise ValueError(
-                f"teacher_budget must be at least keep ({self.keep:g}), which it labels, got {images}; keep fewer"
+                f"teacher_budget must be at least keep ({self.keep:g}), which it labels{more}, got {images}; keep fewer"
             )
         if self.teacher_budget is not None and self.strategy == "full":
             raise ValueError("teacher_budget must come with a strategy that leaves something out, got 'full'; drop it")
         if self.diverse and self.strategy in ("every", "random", "full"):
             raise ValueError(f"diverse must come with a strategy by scores, got {self.strategy!r}; leave it out")
+        if self.min_confidence == "auto" and self.per_class:
+            raise ValueError("min_confidence must be a number with per_class, got 'auto'; drop one")
         if self.resize and self.per_class:
             raise ValueError("resize must come without per_class, got both: such scores do not compare; drop one")
         if len(self.class_map) > 1 or (self.class_map and Path(self.class_map[0]).suffix not in _MAPS):
@@ -161,6 +169,16 @@ class CullConfig:
     def scored(self) -> bool:
         """Whether the student looks at every frame."""
         return self.strategy in ("confidence+precision", "confidence")
+
+    @property
+    def probed(self) -> bool:
+        """Whether the teacher says first from which confidence on the student is believed."""
+        return self.min_confidence == "auto" and self.scored
+
+    @property
+    def least_confidence(self) -> float:
+        """`min_confidence`, and the lowest level where that is not known yet."""
+        return LEVELS[0] if self.min_confidence == "auto" else self.min_confidence
 
     @property
     def compared(self) -> bool:

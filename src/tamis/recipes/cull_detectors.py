@@ -57,7 +57,7 @@ def open_detectors(config: CullConfig, student: Detector | None = None, teacher:
     device = str(device_of(config.device))
 
     def opened(spec: str) -> Detector:
-        least = min(_LEAST, config.min_confidence)
+        least = min(_LEAST, config.least_confidence)
         # With a map the list of classes is of the new names: what is in a file is told by the file alone.
         names = None if config.class_map else config.classes or None
         return detector_of(spec, class_names=names, device=device, amp=config.amp, min_confidence=least)
@@ -118,11 +118,11 @@ def _yaml(text: str) -> Any:
 
 
 def loss_of(config: CullConfig) -> ConfidenceLoss:
-    """The confidence loss that a configuration describes."""
+    """The confidence loss that a configuration describes; where its level is not known (auto), from the lowest on."""
     loss = ConfidenceLoss() if config.score == "paper" else ConfidenceLoss.published()
     own = {name: getattr(config, name) for name in ("q", "b", "log_base") if getattr(config, name) is not None}
     return replace(
-        loss, **own, min_confidence=config.min_confidence, min_side=config.min_side, per_class=config.per_class
+        loss, **own, min_confidence=config.least_confidence, min_side=config.min_side, per_class=config.per_class
     )
 
 

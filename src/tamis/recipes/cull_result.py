@@ -49,6 +49,7 @@ def write_result(work: Stages, scores: Scores, choice: Choice) -> dict[str, Any]
         "counts": _counts(work, choice) | {"boxes": boxes},
         "stages": stages,
         "thresholds": _thresholds(scores, choice, config),
+        "level": work.level,
         "class_names": list(work.detectors.class_names),
         "lost": records.lost,
         "resolution": resolution,

@@ -153,9 +153,9 @@ def bad_boxes(culled: Culled) -> list[str]:
 
 
 def doubts(culled: Culled) -> list[str]:
-    """A sentence where most of the score comes from boxes of the student that are hardly ever right."""
-    text = str((culled.result.get("doubt") or {}).get("text") or "")
-    return [text[:1].upper() + text[1:] + "."] if text else []
+    """From which confidence on the student counts, and whether most of the score is of boxes that are not there."""
+    texts = [str((culled.result.get(name) or {}).get("text") or "") for name in ("level", "doubt")]
+    return [text[:1].upper() + text[1:] + "." for text in texts if text]
 
 
 def funnel(culled: Culled) -> list[tuple[str, str]]:
