@@ -46,8 +46,12 @@ def _against(rows: Sequence[Row], others: Sequence[Row], figure: str) -> list[fl
 def _told(values: Sequence[float]) -> str:
     if not values:
         return ""
-    p = f" (p {ttest_1samp(values, 0).pvalue:.3f})" if len(values) > 1 else ""  # pyright: ignore[reportAttributeAccessIssue]
-    return spread(values) + p
+    return spread(values) + (f" ({_p(values)})" if len(values) > 1 else "")
+
+
+def _p(values: Sequence[float]) -> str:
+    p = float(ttest_1samp(values, 0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def strategies() -> str:
@@ -66,6 +70,7 @@ def strategies() -> str:
 def _strategies(rows: Sequence[Row]) -> str:
     by_arm = grouped(rows, "arm", "n")
     base = {n: each for (arm, n), each in by_arm.items() if arm == "random"}
+    spaced = {n: each for (arm, n), each in by_arm.items() if arm == "every"}
     full = [row for row in rows if row["arm"] == "full"]
     lines = []
     for (arm, n), each in sorted(
@@ -73,12 +78,14 @@ def _strategies(rows: Sequence[Row]) -> str:
         key=lambda item: (item[0][1], STRATEGIES.index(item[0][0]) if item[0][0] in STRATEGIES else 9),
     ):
         beaten = base.get(n, []) if arm not in ("random", "untrained", "full") else []
+        even = spaced.get(n, []) if arm not in ("every", "random", "untrained", "full") else []
         gains = _against(each, beaten, "map50")
         lines.append(
             [
                 arm, f"{n:,}" if n else "", str(len({row["camera"] for row in each})), str(len(each)),
                 spread([row["map50"] for row in each]), spread([row["map50_true"] for row in each]),
-                _told(gains), _by_camera(each, beaten), _told(_against(each, full, "map50")) if arm != "full" else "",
+                _told(gains), _by_camera(each, beaten), _told(_against(each, even, "map50")), _by_camera(each, even),
+                _told(_against(each, full, "map50")) if arm != "full" else "",
             ]
         )  # fmt: skip
     head = [
@@ -89,6 +96,8 @@ def _strategies(rows: Sequence[Row]) -> str:
         "mAP50 by the teacher, %",
         "mAP50 by the truth, %",
         "against random, points",
+        "cameras ahead, p of their means",
+        "against every k-th, points",
         "cameras ahead, p of their means",
         "against all frames, points",
     ]
@@ -105,8 +114,7 @@ def _by_camera(rows: Sequence[Row], others: Sequence[Row]) -> str:
     ]
     if not gains:
         return ""
-    p = f", p {ttest_1samp(gains, 0).pvalue:.3f}" if len(gains) > 1 else ""  # pyright: ignore[reportAttributeAccessIssue]
-    return f"{sum(gain > 0 for gain in gains)} of {len(gains)}{p}"
+    return f"{sum(gain > 0 for gain in gains)} of {len(gains)}" + (f", {_p(gains)}" if len(gains) > 1 else "")
 
 
 def summary() -> str:
@@ -117,23 +125,33 @@ def summary() -> str:
     most = max((row["n"] for row in found if row["arm"] in STRATEGIES), default=0)
     rows = [row for row in found if row["n"] == most or row["arm"] in ("full", "untrained")]
     by_arm = {arm: each for (arm,), each in grouped(rows, "arm").items()}
+    base = by_arm.get("random", [])
     order = [arm for arm in ("untrained", *STRATEGIES, "full") if arm in by_arm]
     lines = [
         [
             arm,
             f"{by_arm[arm][0]['n']:,}",
+            str(len({row["camera"] for row in by_arm[arm]})),
             str(len(by_arm[arm])),
             spread([row["map50"] for row in by_arm[arm]]),
             spread([row["map50_true"] for row in by_arm[arm]]),
+            *(
+                [_told(_against(by_arm[arm], base, "map50")), _by_camera(by_arm[arm], base)]
+                if arm not in ("random", "untrained", "full")
+                else ["", ""]
+            ),
         ]
         for arm in order
     ]
     head = [
         "student trained on the frames kept by",
         "n",
+        "cameras",
         "trainings",
         "mAP50 by the teacher, %",
         "mAP50 by the truth, %",
+        "against random on the same cameras, points",
+        "cameras ahead, p of their means",
     ]
     return table(head, lines) + "\n" + where(rows)
 
