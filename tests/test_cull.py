@@ -388,6 +388,7 @@ def test_sums_of_costs() -> None:
         {"teacher_budget": "0"}, {"teacher_budget": "1.5"}, {"teacher_budget": "3", "keep": 6}, {"min_confidence": 1.5},
         {"min_confidence": "some"}, {"min_confidence": "auto", "per_class": True},
         {"min_confidence": "auto", "teacher_budget": "69"},
+        {"min_confidence": "auto", "teacher_budget": "64", "keep": 0.1},
         {"teacher_budget": "2h", "strategy": "full"}, {"label_confidence": -0.1}, {"iou": 0.0}, {"iou": 1.1},
         {"log_base": 1.0}, {"log_base": -2.0}, {"q": -1.0}, {"b": NAN}, {"formats": ["png"]}, {"batch_size": 0},
         {"max_gap": 0}, {"gate_threshold": 0.0}, {"class_map": ["truck"]}, {"class_map": ["a=b", "c="]},

@@ -147,7 +147,7 @@ class CullConfig:
     def _hold_together(self) -> None:
         images, _ = self.budget
         probed = PROBED * self.probed
-        if images is not None and self.keep >= 1 and images < self.keep + probed:
+        if images is not None and images < max(1, self.keep) + probed:
             more = f" and {probed} for min_confidence auto" if probed else ""
             raise ValueError(
                 f"teacher_budget must be at least keep ({self.keep:g}), which it labels{more}, got {images}; keep fewer"
